@@ -1,0 +1,133 @@
+"""`demo`: hashes every regular file under a directory, one job each, to show jobq at work on real input.
+
+It fills the queue (survey.py), lets worker threads empty it (hasher.py), and reports (report.py); every file
+ends as done, as a dead letter or, after Ctrl-C, as left.
+"""
+
+import argparse
+import os
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import IO
+
+import jobq
+from jobq.cli.demo import report
+from jobq.cli.demo.hasher import Hasher
+from jobq.cli.demo.survey import Survey, fill
+from jobq.cli.errors import UsageError
+from jobq.cli.interrupt import Interrupt
+from jobq.cli.progress import Progress
+
+MAX_WORKERS = 256
+OPTIONS = jobq.JobOptions(max_retries=3, min_backoff=0.1)
+
+# Opening a file costs about as much as hashing this many bytes; the time to go counts it for each.
+FILE_COST = 32_768
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `demo` to the command line."""
+    parser = commands.add_parser(
+        "demo",
+        help="hash every file under a directory, one job each",
+        description="Enqueue one job for every regular file under DIR, topic by suffix, small files first; "
+        "worker threads compute SHA-256 and line counts. Unreadable files are retried three times and end as "
+        "dead letters. Ctrl-C stops cleanly and says what is left.",
+    )
+    parser.add_argument("dir", metavar="DIR", nargs="?", help="default: this Python's standard library")
+    parser.add_argument(
+        "--workers", metavar="N", type=_workers, help=f"threads, 1 to {MAX_WORKERS} (default: one per CPU)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the results, file by file, to FILE")
+    parser.set_defaults(run=run)
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_WORKERS):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_WORKERS}, not {text!r}")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The whole demo; returns the exit status."""
+    directory: str = sysconfig.get_path("stdlib") if arguments.dir is None else arguments.dir
+    _check_directory(directory)
+    workers: int = arguments.workers or min(os.cpu_count() or 1, MAX_WORKERS)
+    with _results(arguments.json) as results, jobq.open(defaults=OPTIONS) as svc, Interrupt(svc) as interrupt:
+        print(f"jobq {jobq.__version__} demo: {report.printable(os.fsencode(directory))}, {workers} workers")
+        survey = fill(svc, os.fsencode(directory), interrupt)
+        topics = list(survey.topics.values())
+        enqueued = f"{survey.jobs:,} jobs in {len(topics):,} topics"
+        print(f"enqueued {enqueued} in {survey.seconds:.2f} s", flush=True)
+        keep = results is not None
+        hashers = [Hasher(svc, topics, index, workers, interrupt, keep=keep) for index in range(workers)]
+        seconds = drain(svc, survey, hashers, interrupt)
+        outcome = report.Outcome.gather(svc, survey, hashers, seconds, interrupted=interrupt.halted)
+        report.show(outcome, sys.stdout)
+        if results is not None:
+            report.write_json(outcome, directory, results)
+        faults = [*svc.verify(), *outcome.faults()]
+    for fault in faults:
+        print(f"fault: {fault}", file=sys.stderr)
+    return 1 if faults else 130 if outcome.interrupted else 0
+
+
+def _check_directory(directory: str) -> None:
+    """Refuse what cannot be listed, before anything is printed."""
+    try:
+        with os.scandir(directory):
+            pass
+    except (OSError, ValueError) as error:
+        raise _unusable("read directory", directory, error) from None
+
+
+def _unusable(what: str, path: str, error: OSError | ValueError) -> UsageError:
+    why = error.strerror if isinstance(error, OSError) else error
+    return UsageError(f"cannot {what} '{report.printable(os.fsencode(path))}': {why}")
+
+
+def _results(path: str | None) -> AbstractContextManager[IO[str] | None]:
+    """The results file, opened before the work: an hour's results must not end in "no such directory"."""
+    if path is None:
+        return nullcontext()
+    try:
+        return Path(path).open("w", encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise _unusable("write file", path, error) from None
+
+
+def drain(svc: jobq.JobService, survey: Survey, hashers: Sequence[Hasher], interrupt: Interrupt) -> float:
+    """Run a thread per hasher until they end, drawing the progress; return the seconds it took."""
+    if not survey.jobs:
+        return 0.0
+    progress = Progress(survey.jobs, survey.size + survey.jobs * FILE_COST, stream=sys.stderr)
+
+    def so_far() -> tuple[int, int, int]:
+        stats = svc.stats()
+        finished = stats.completions + stats.dead
+        size = sum(hasher.size for hasher in hashers)
+        return finished, size + finished * FILE_COST, size
+
+    progress.show(0, 0, 0)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(len(hashers), thread_name_prefix="hasher") as pool:
+        futures: set[Future[None]] = {pool.submit(hasher) for hasher in hashers}
+        pending, told = futures, False
+        while pending:
+            done, pending = wait(pending, timeout=0.1, return_when=FIRST_EXCEPTION)
+            if any(future.exception() for future in done):
+                interrupt.halt()  # a defect, raised below; the other workers need not finish the work first
+            progress.show(*so_far())
+            if interrupt.halted and pending and not told:
+                progress.note("stopping; files being read are finished first (Ctrl-C again: not even those)")
+                told = True
+    seconds = time.perf_counter() - start
+    progress.close(*so_far())
+    for future in futures:
+        future.result()
+    return seconds

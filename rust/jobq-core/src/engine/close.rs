@@ -1,0 +1,159 @@
+//! Closing: everybody who waits is freed, every reserved job goes back uncharged, the repositories are closed.
+
+use std::sync::Arc;
+
+use super::commit::Numbers;
+use super::record::Payload;
+use super::state::{Closing, Phase, State};
+use super::{Caller, Engine, wake};
+use crate::error::{Closed, Error};
+use crate::repository::Change;
+use crate::repository::codec::{encode_number, meta_key};
+use crate::slab::Slab;
+use crate::sync::{self, Parker};
+
+impl<P: Payload> Engine<P> {
+    /// Refuse everything from now on, write everything out, close the repositories. A second call waits for the
+    /// first, but never for the thread that it interrupts; in a forked child it does nothing.
+    ///
+    /// # Errors
+    /// What writing or closing a repository raised; the service is closed all the same.
+    pub fn close(&self, caller: &impl Caller) -> Result<(), Error> {
+        if sync::generation() != self.generation {
+            return Ok(());
+        }
+        let me = sync::this_thread();
+        let sound = self.state.lock().is_ok();
+        self.state.forgive();
+        let mut state = self.state.lock_anyway();
+        match state.closing {
+            Closing::Done => return Ok(()),
+            Closing::By(thread) if thread == me => return Ok(()),
+            Closing::By(_) => {
+                drop(state);
+                return self.wait_closed(caller);
+            }
+            Closing::Open => {}
+        }
+        state.closing = Closing::By(me);
+        state.phase = Phase::Closed;
+        state.wake_all();
+        if sound {
+            state.return_all();
+            state.note_close();
+        }
+        let inside = state.journal.as_ref().is_some_and(|journal| journal.is_inside(me));
+        state.close_later = inside;
+        let wakes = state.take_wakes();
+        let trash = std::mem::take(&mut state.trash);
+        drop(state);
+        wake(wakes);
+        drop(trash);
+        // A signal handler that closes the service out of a repository's method leaves the rest to that call.
+        if inside { Ok(()) } else { self.finish_close(caller) }
+    }
+
+    /// Return when all that was acknowledged is kept.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub fn flush(&self, caller: &impl Caller) -> Result<(), Error> {
+        let state = self.enter()?;
+        self.leave(state, caller)
+    }
+
+    /// Have the repositories give disk space back; the bytes freed. Writers wait meanwhile.
+    ///
+    /// # Errors
+    /// What a repository raised.
+    pub fn compact(&self, caller: &impl Caller) -> Result<u64, Error> {
+        self.flush(caller)?;
+        let mut freed = 0;
+        self.with_stores(
+            caller,
+            |_| false,
+            |_| (),
+            |stores, ()| stores.each().try_fold(0, |sum, store| Ok(sum + store.compact()?)),
+            |_, bytes: u64| freed = bytes,
+        )?;
+        Ok(freed)
+    }
+
+    /// Whether close was called.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.enter(), Err(Error::Closed(Closed::Closed | Closed::Forked)))
+    }
+
+    /// Write what is queued, close the repositories, free the memory.
+    pub(super) fn finish_close(&self, caller: &impl Caller) -> Result<(), Error> {
+        let upto = self.state.lock_anyway().journal.as_ref().map(|journal| journal.queue.upto);
+        let written = match upto {
+            None => Ok(()),
+            Some(upto) => self.commit(caller, upto).or_else(|error| match error {
+                // The first failure was told to whoever met it.
+                Error::Failed(_) => Ok(()),
+                other => Err(other),
+            }),
+        };
+        let stores = self.state.lock_anyway().journal.as_ref().map(|journal| journal.stores.clone());
+        let mut closed = Ok(());
+        for store in stores.iter().flat_map(|stores| stores.each()) {
+            closed = closed.and(store.close());
+        }
+        let mut state = self.state.lock_anyway();
+        state.closing = Closing::Done;
+        let closers = std::mem::take(&mut state.closers);
+        let jobs = std::mem::replace(&mut state.jobs, Slab::new());
+        let trash = std::mem::take(&mut state.trash);
+        let cold = std::mem::take(&mut state.cold);
+        drop(state);
+        wake(closers);
+        drop((jobs, trash, cold));
+        written.and(closed)
+    }
+
+    fn wait_closed(&self, caller: &impl Caller) -> Result<(), Error> {
+        loop {
+            let parker = Parker::of_this_thread();
+            let seen = {
+                let mut state = self.state.lock_anyway();
+                if matches!(state.closing, Closing::Done) {
+                    return Ok(());
+                }
+                state.closers.push(Arc::clone(&parker));
+                parker.events()
+            };
+            if caller.detached(|| parker.wait(seen, None)) == sync::Woken::Signal {
+                caller.interrupted()?;
+            }
+        }
+    }
+}
+
+impl<P: Payload> State<P> {
+    /// Put every reserved job back into its old place.
+    fn return_all(&mut self) {
+        let reserved: Vec<u32> = self.leases.iter().map(|(_, lease)| lease.job).collect();
+        for slot in reserved {
+            self.uproot(slot);
+            self.put_back(slot);
+            self.note(slot);
+        }
+        self.touched.clear();
+    }
+
+    /// Write where the sequences stand and that the store was closed properly.
+    fn note_close(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        let numbers = |numbers: &mut Numbers| {
+            numbers.asked = numbers.next;
+            numbers.next
+        };
+        let ends = [("ids", numbers(&mut self.next_id)), ("tokens", numbers(&mut self.next_token)), ("clean", 1)];
+        for (name, number) in ends {
+            let key = meta_key(name);
+            let value = encode_number(&key, number);
+            journal.job(Change::Put(key, value));
+        }
+    }
+}

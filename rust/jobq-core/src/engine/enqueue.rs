@@ -1,0 +1,161 @@
+//! enqueue: nothing → ready, or delayed until its due date.
+
+use std::ops::Range;
+
+use super::record::{Payload, Record};
+use super::state::State;
+use super::{Caller, Engine, Tick};
+use crate::error::{Error, Full};
+use crate::fsm::{Entry, Event, Next, step};
+use crate::job::{JobId, Schedule, Status};
+use crate::options::JobOptions;
+use crate::topic::TopicRef;
+
+impl<P: Payload> Engine<P> {
+    /// Queue one job; its id once it is kept.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a payload or topic name beyond the limits, [`Error::QueueFull`].
+    #[inline]
+    pub fn enqueue(
+        &self,
+        caller: &impl Caller,
+        topic: TopicRef<'_>,
+        payload: P,
+        weight: i16,
+        schedule: Schedule,
+        options: Option<&JobOptions>,
+    ) -> Result<JobId, Error> {
+        let size = self.check_size(&payload, None)?;
+        let due = self.due(schedule);
+        let mut payload = Some(payload);
+        self.ensure_ids(caller, 1)?;
+        self.call(caller, Tick::Before, |state| {
+            let topic = state.admit(topic, 1)?;
+            let options = state.options.hold_or_default(options);
+            let id = state.add(topic, &mut payload, size, weight, due, options);
+            state.serve_touched();
+            Ok(id)
+        })
+    }
+
+    /// Queue all of these or none, in one step; their ids are consecutive.
+    ///
+    /// # Errors
+    /// As [`Engine::enqueue`]; a bad item's index is named.
+    pub fn enqueue_many(
+        &self,
+        caller: &impl Caller,
+        topic: TopicRef<'_>,
+        items: Vec<(P, i16)>,
+        schedule: Schedule,
+        options: Option<&JobOptions>,
+    ) -> Result<Range<u64>, Error> {
+        let mut sizes = Vec::with_capacity(items.len());
+        for (index, (payload, _)) in items.iter().enumerate() {
+            sizes.push(self.check_size(payload, Some(index))?);
+        }
+        let due = self.due(schedule);
+        let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
+        // Held outside the lock, so that what is refused is dropped outside it too.
+        let mut items: Vec<(Option<P>, i16)> =
+            items.into_iter().map(|(payload, weight)| (Some(payload), weight)).collect();
+        self.ensure_ids(caller, count)?;
+        self.call(caller, Tick::Before, |state| {
+            if items.is_empty() {
+                crate::topic::check_name(topic.name(), &state.limits)?;
+                return Ok(state.next_id.next..state.next_id.next);
+            }
+            let topic = state.admit(topic, count)?;
+            let first = state.next_id.next;
+            for ((payload, weight), size) in items.iter_mut().zip(&sizes) {
+                let options = state.options.hold_or_default(options);
+                state.add(topic, payload, *size, *weight, due, options);
+            }
+            state.serve_touched();
+            Ok(first..state.next_id.next)
+        })
+    }
+
+    fn check_size(&self, payload: &P, index: Option<usize>) -> Result<u32, Error> {
+        let (length, limit) = (payload.bytes().len(), self.limits.max_payload);
+        u32::try_from(length).ok().filter(|&size| size <= limit).ok_or_else(|| {
+            let item = index.map_or_else(|| "payload".to_owned(), |index| format!("payloads[{index}]"));
+            Error::Invalid(format!(
+                "{item} must be at most {limit} bytes (Limits.max_payload), not {length}: keep what is large \
+                 elsewhere and queue its name"
+            ))
+        })
+    }
+
+    /// The due date of a schedule, counted from the exact clock; `None` when it is now.
+    pub(super) fn due(&self, schedule: Schedule) -> Option<u64> {
+        match schedule {
+            Schedule::Now | Schedule::After(0) => None,
+            Schedule::After(delay) => Some(self.clock.wall_ceil().0.saturating_add(delay)),
+            Schedule::At(at) => Some(at).filter(|&at| at > self.clock.now().wall.0),
+        }
+    }
+
+    /// Have ids for so many jobs, their block kept, before any of them is used.
+    #[inline]
+    fn ensure_ids(&self, caller: &impl Caller, count: u64) -> Result<(), Error> {
+        while self.writes {
+            let mut state = self.enter()?;
+            state.ask_numbers(count);
+            let enough = state.next_id.left() >= count;
+            self.leave(state, caller)?;
+            if enough {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<P: Payload> State<P> {
+    /// The topic, made when it is new, if the limits let so many jobs in.
+    #[inline]
+    fn admit(&mut self, topic: TopicRef<'_>, more: u64) -> Result<u32, Error> {
+        if let Some(limit) = self.limits.max_jobs {
+            let live = self.total.live();
+            if live.saturating_add(more) > limit {
+                return Err(Error::QueueFull(Full::Jobs { limit, live, more }));
+            }
+        }
+        if let Some(limit) = self.limits.max_topics
+            && self.topics.find(topic).is_none()
+            && u64::try_from(self.topics.len()).unwrap_or(u64::MAX) >= limit
+        {
+            crate::topic::check_name(topic.name(), &self.limits)?;
+            return Err(Error::QueueFull(Full::Topics { limit }));
+        }
+        self.topic_or_new(topic)
+    }
+
+    /// Make the record of a new job and place it.
+    #[inline]
+    fn add(
+        &mut self,
+        topic: u32,
+        payload: &mut Option<P>,
+        size: u32,
+        weight: i16,
+        due: Option<u64>,
+        options: u32,
+    ) -> JobId {
+        let id = self.next_id.take();
+        let created = self.now.wall.0;
+        let slot = self.jobs.insert(Record::new(id, topic, weight, created, payload.take(), size));
+        self.ids.insert(id, slot);
+        self.equip(slot, options);
+        self.tally(topic, |counters| counters.note_enqueued(1, created));
+        let entry = due.map_or(Entry::Now, |due| self.entry(due));
+        match (step(Status::Created, Event::Enqueue(entry)), due) {
+            (Some(Next::To(Status::Delayed)), Some(due)) => self.enter_delayed(slot, due),
+            _ => self.enter_ready(slot),
+        }
+        self.note_enqueued(slot);
+        JobId(id)
+    }
+}

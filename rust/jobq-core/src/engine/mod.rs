@@ -1,0 +1,232 @@
+//! The engine: one state machine in memory behind one lock, a file per verb.
+//!
+//! Every call enters (lock, checks, tick), changes the state, and leaves: it serves waiters under the lock, gives the
+//! lock back, and only then wakes threads, drops payloads, and writes what it changed to the repositories.
+
+mod close;
+mod commit;
+mod enqueue;
+mod inspect;
+mod open;
+mod operate;
+mod planted;
+mod record;
+mod reserve;
+mod retain;
+mod settle;
+mod state;
+mod tick;
+mod verify;
+mod wait;
+
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+pub use inspect::Filter;
+pub use operate::Force;
+pub use open::{Config, Recovery};
+pub use record::Payload;
+pub use reserve::Grant;
+pub use settle::{Handle, Outcome};
+
+use crate::clock::{Clock, Ticker};
+use crate::error::{Closed, Error};
+use crate::options::{JobOptions, Limits};
+use crate::sync::{self, Mutex, Parker};
+use state::{Phase, State};
+
+/// The thread that calls the engine, and what it must do around a wait.
+pub trait Caller {
+    /// Run something that may take long. A binding gives up its interpreter's lock meanwhile.
+    fn detached<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
+
+    /// A signal came while the thread waited: run its handlers.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when the wait must end.
+    fn interrupted(&self) -> Result<(), Error>;
+}
+
+/// A thread with nothing to give up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Thread;
+
+impl Caller for Thread {
+    fn detached<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
+
+    fn interrupted(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// How long a call waits for a job: `None` for ever.
+pub type Timeout = Option<Duration>;
+
+/// The queues, timers, leases and counts of one service.
+pub struct Engine<P: Payload> {
+    state: Mutex<State<P>>,
+    clock: Clock,
+    limits: Limits,
+    defaults: JobOptions,
+    recovery: Recovery,
+    /// Whether the job role remembers, so that ids and tokens come in blocks that are kept.
+    writes: bool,
+    /// The process generation it was opened in; a forked child has another.
+    generation: u64,
+}
+
+/// Whether a call ticks before it acts (all but a holder's) or after it was judged (a holder's).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tick {
+    Before,
+    After,
+}
+
+/// What must be dropped once the lock is given back.
+enum Trash<P> {
+    Nothing,
+    One { _payload: P },
+    Many { _payloads: Vec<P> },
+}
+
+impl<P: Payload> Engine<P> {
+    /// The limits it was opened with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The options of a job that names none.
+    pub fn defaults(&self) -> &JobOptions {
+        &self.defaults
+    }
+
+    /// What open found.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Hold the lock, if calls are still taken.
+    #[inline]
+    fn enter(&self) -> Result<MutexGuard<'_, State<P>>, Error> {
+        if sync::generation() != self.generation {
+            return Err(Error::Closed(Closed::Forked));
+        }
+        let state = self.state.lock().map_err(|_| Error::Internal)?;
+        if state.phase == Phase::Closed {
+            return Err(Error::Closed(Closed::Closed));
+        }
+        if let Some(journal) = &state.journal {
+            if let Some(cause) = &journal.failed {
+                return Err(Error::Failed(Arc::clone(cause)));
+            }
+            if journal.is_used() && journal.is_inside(sync::this_thread()) {
+                return Err(Error::Reentered);
+            }
+        }
+        Ok(state)
+    }
+
+    /// One call: enter, tick, act, leave.
+    #[inline]
+    fn call<R>(
+        &self,
+        caller: &impl Caller,
+        tick: Tick,
+        act: impl FnOnce(&mut State<P>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let mut state = self.enter()?;
+        let moved = state.look();
+        if moved && tick == Tick::Before {
+            state.run_slice();
+        }
+        let result = act(&mut state);
+        if moved && tick == Tick::After {
+            state.run_slice();
+        }
+        let left = self.leave(state, caller);
+        let value = result?;
+        left.map(|()| value)
+    }
+
+    /// Give the lock back, then do what must not be done under it.
+    #[inline]
+    fn leave(&self, mut state: MutexGuard<'_, State<P>>, caller: &impl Caller) -> Result<(), Error> {
+        state.settle_waiters();
+        let wakes = state.take_wakes();
+        let trash = state.take_trash();
+        let upto = state.journal.as_ref().filter(|journal| journal.is_pending()).map(|journal| journal.queue.upto);
+        drop(state);
+        wake(wakes);
+        drop(trash);
+        match upto {
+            None => Ok(()),
+            Some(upto) => self.commit(caller, upto),
+        }
+    }
+
+    /// As [`Engine::leave`], but what changed is left to the next call to write: for those that may not wait.
+    fn leave_unwritten(mut state: MutexGuard<'_, State<P>>) {
+        state.settle_waiters();
+        let wakes = state.take_wakes();
+        let trash = state.take_trash();
+        drop(state);
+        wake(wakes);
+        drop(trash);
+    }
+
+    /// Give the lock back from a thread that waits: payloads stay behind for one that may drop them.
+    fn leave_waiting(mut state: MutexGuard<'_, State<P>>) {
+        state.settle_waiters();
+        let wakes = state.take_wakes();
+        drop(state);
+        wake(wakes);
+    }
+}
+
+impl<P: Payload> Ticker for Engine<P> {
+    fn tick(&self) {
+        // A service that is closed or has failed has nothing to do when time moves; whoever calls it is told.
+        while let Ok(mut state) = self.enter() {
+            state.look();
+            let more = state.run_slice();
+            Self::leave_unwritten(state);
+            if !more {
+                break;
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.enter(), Err(Error::Closed(_)))
+    }
+}
+
+#[inline]
+fn wake(parkers: Vec<Arc<Parker>>) {
+    for parker in parkers {
+        parker.notify();
+    }
+}
+
+impl<P: Payload> State<P> {
+    #[inline]
+    fn take_wakes(&mut self) -> Vec<Arc<Parker>> {
+        if self.wakes.is_empty() { Vec::new() } else { std::mem::take(&mut self.wakes) }
+    }
+
+    #[inline]
+    fn take_trash(&mut self) -> Trash<P> {
+        match self.trash.len() {
+            0 => Trash::Nothing,
+            1 => self.trash.pop().map_or(Trash::Nothing, |payload| Trash::One { _payload: payload }),
+            _ => Trash::Many { _payloads: std::mem::take(&mut self.trash) },
+        }
+    }
+}

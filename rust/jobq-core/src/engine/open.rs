@@ -1,0 +1,429 @@
+//! Opening: an empty service, or one that goes on where its repositories say it was.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hashbrown::HashMap;
+
+use super::commit::Numbers;
+use super::planted::Planted;
+use super::record::{OptionTable, Payload, Record};
+use super::retain::Kept;
+use super::state::{Closing, Phase, State};
+use super::{Caller, Engine};
+use crate::clock::{Clock, Ticker};
+use crate::delays::DelayWheel;
+use crate::error::Error;
+use crate::ids::IdMap;
+use crate::job::{JobId, Reason, Status};
+use crate::leases::Leases;
+use crate::options::{JobOptions, Limits, Retention};
+use crate::repository::codec::{
+    BODY, Body, FORMAT, META, OVERLAY, Overlay, TOPIC, TopicRecord, decode_number, encode_number, id_of, meta_key,
+};
+use crate::repository::committer::{Journal, Stores};
+use crate::repository::{Change, Repository};
+use crate::slab::Slab;
+use crate::stats::Counters;
+use crate::sync::{self, Mutex};
+use crate::topic::Topics;
+
+/// What a service is opened with.
+pub struct Config {
+    /// Remembers what a job is.
+    pub jobs: Arc<dyn Repository>,
+    /// Remembers what a topic is; may be the same object.
+    pub topics: Arc<dyn Repository>,
+    /// The options of a job that names none.
+    pub defaults: JobOptions,
+    /// Of done jobs and requested cancellations.
+    pub retention: Retention,
+    /// Of dead letters.
+    pub dead_retention: Retention,
+    /// What is refused.
+    pub limits: Limits,
+    /// A job reserved at more crashes is poison; `None`: never.
+    pub max_crashes: Option<u32>,
+    /// Where the time is read.
+    pub clock: Clock,
+}
+
+/// What open found.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Whether the last close was a proper one; true for a new store.
+    pub clean: bool,
+    /// Jobs ready now.
+    pub ready: u64,
+    /// Jobs delayed.
+    pub delayed: u64,
+    /// Done jobs kept.
+    pub done: u64,
+    /// Canceled jobs kept.
+    pub canceled: u64,
+    /// Jobs found reserved that are ready now.
+    pub recovered: u64,
+    /// Jobs found reserved once too often, canceled now.
+    pub poisoned: Vec<JobId>,
+    /// Records set aside as damaged.
+    pub quarantined: Vec<JobId>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl<P: Payload + 'static> Engine<P> {
+    /// Open a service and recover what its repositories hold.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for a store of another format, or the repository's own error.
+    pub fn open(caller: &impl Caller, config: Config) -> Result<Arc<Self>, Error> {
+        let start = Instant::now();
+        let (clock, limits, defaults) = (config.clock.clone(), config.limits, config.defaults.clone());
+        let remembers = |store: Arc<dyn Repository>| Some(store).filter(|store| store.remembers());
+        let stores = Stores { jobs: remembers(Arc::clone(&config.jobs)), topics: remembers(Arc::clone(&config.topics)) };
+        let writes = stores.jobs.is_some();
+        let mut state = State::new(config);
+        let mut recovery = Recovery { clean: true, ..Recovery::default() };
+        if stores.each().next().is_some() {
+            recovery = state.recover(&stores)?;
+            state.journal = Some(Box::new(Journal::new(stores)));
+            state.note_open();
+        }
+        recovery.seconds = start.elapsed().as_secs_f64();
+        let engine = Arc::new(Self {
+            state: Mutex::new(state),
+            clock: clock.clone(),
+            limits,
+            defaults,
+            recovery,
+            writes,
+            generation: sync::generation(),
+        });
+        let state = engine.enter()?;
+        engine.leave(state, caller)?;
+        if let Clock::Manual(clock) = &clock {
+            let engine: Arc<dyn Ticker> = Arc::clone(&engine) as Arc<dyn Ticker>;
+            clock.attach(Arc::downgrade(&engine));
+        }
+        Ok(engine)
+    }
+}
+
+impl<P: Payload> State<P> {
+    fn new(config: Config) -> Self {
+        let now = config.clock.now();
+        Self {
+            mark: config.clock.mark(),
+            clock: config.clock,
+            now,
+            near: true,
+            more: false,
+            limits: config.limits,
+            max_crashes: config.max_crashes,
+            phase: Phase::Running,
+            closing: Closing::Open,
+            close_later: false,
+            closers: Vec::new(),
+            jobs: Slab::new(),
+            ids: IdMap::new(),
+            cold: HashMap::new(),
+            options: OptionTable::new(config.defaults),
+            topics: Topics::default(),
+            delays: DelayWheel::new(now.wall.0),
+            leases: Leases::new(now.mono.0),
+            finished: Kept::new(config.retention),
+            dead: Kept::new(config.dead_retention),
+            idle: super::tick::Idle::default(),
+            total: Counters::default(),
+            forgotten: Counters::default(),
+            next_id: Numbers::volatile(),
+            next_token: Numbers::volatile(),
+            last_stamp: 0,
+            random: RandomState::new().hash_one(now.wall.0) | 1,
+            waiters: super::wait::Waiters::default(),
+            touched: Vec::new(),
+            wakes: Vec::new(),
+            trash: Vec::new(),
+            due: Vec::new(),
+            over: Vec::new(),
+            journal: None,
+            dirty: Vec::new(),
+            planted: Planted::from_environment(),
+        }
+    }
+
+    fn recover(&mut self, stores: &Stores) -> Result<Recovery, Error> {
+        let mut recovery = Recovery { clean: true, ..Recovery::default() };
+        if let Some(store) = &stores.jobs {
+            self.load_numbers(store.as_ref(), &mut recovery)?;
+            let found = load_jobs(store.as_ref(), &mut recovery)?;
+            self.place_all(found, &mut recovery);
+        }
+        let mut records = HashMap::new();
+        if let Some(store) = &stores.topics {
+            records = load_topics(store.as_ref())?;
+        } else {
+            let lost = u64::try_from(recovery.quarantined.len()).unwrap_or(u64::MAX);
+            self.forgotten.enqueued += lost;
+            self.forgotten.lost += lost;
+        }
+        self.count_all(records);
+        recovery.ready = self.total.ready;
+        recovery.delayed = self.total.delayed;
+        recovery.done = self.total.done;
+        recovery.canceled = self.total.canceled;
+        Ok(recovery)
+    }
+
+    fn load_numbers(&mut self, store: &dyn Repository, recovery: &mut Recovery) -> Result<(), Error> {
+        let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
+        store.load(META, &mut |key, value| {
+            let number = decode_number(key, value)
+                .ok_or_else(|| Error::Corrupt(format!("the store's {} is damaged", String::from_utf8_lossy(key))))?;
+            numbers.insert(key.to_vec(), number);
+            Ok(())
+        })?;
+        let number = |name: &str| numbers.get(&meta_key(name)).copied();
+        if let Some(format) = number("format").filter(|&format| format != FORMAT) {
+            return Err(Error::Corrupt(format!(
+                "the store has format {format}; this jobq reads format {FORMAT}: open it with the jobq that wrote it"
+            )));
+        }
+        recovery.clean = number("format").is_none() || number("clean") == Some(1);
+        self.next_id = Numbers::from(number("ids").unwrap_or(1));
+        self.next_token = Numbers::from(number("tokens").unwrap_or(1));
+        Ok(())
+    }
+
+    /// Give every job its record and its place.
+    fn place_all(&mut self, found: Vec<Found>, recovery: &mut Recovery) {
+        let (mut ready, mut finished) = (Vec::new(), Vec::new());
+        for job in found {
+            let id = job.id;
+            // An id that was used is never used again, whatever the store says its blocks are.
+            if id.0 >= self.next_id.next {
+                self.next_id = Numbers::from(id.0 + 1);
+            }
+            match self.place(job, recovery) {
+                Placed::Ready { key, slot } => ready.push((key, id, slot)),
+                Placed::Finished { at, slot } => finished.push((at, id, slot)),
+                Placed::Delayed => {}
+            }
+        }
+        self.queue_all(ready);
+        finished.sort_unstable();
+        for (_, _, slot) in finished {
+            self.keep(slot);
+        }
+    }
+
+    fn place(&mut self, found: Found, recovery: &mut Recovery) -> Placed {
+        let Found { id, body, overlay } = found;
+        let now = self.now.wall.0;
+        let topic = match self.topics.slot_of(&body.topic) {
+            Some(slot) => slot,
+            None => self.topics.insert(Arc::clone(&body.topic), self.now.mono),
+        };
+        let slot = self.jobs.insert(Record::new(id.0, topic, body.weight, body.created, None, body.size));
+        self.ids.insert(id.0, slot);
+        let options = self.options.hold(&body.options);
+        self.equip(slot, options);
+        let (mut status, mut when, mut reason) = (body.status, body.when, None);
+        match overlay {
+            Kind::None => {}
+            Kind::Damaged => (status, when, reason) = (Status::Canceled, now, Some(Reason::Damaged)),
+            Kind::Read(overlay) => {
+                (status, when, reason) = (overlay.status, overlay.when, overlay.reason);
+                self.restore(slot, *overlay);
+            }
+        }
+        if status == Status::Reserved {
+            (status, when, reason) = self.recover_one(slot, when, recovery);
+        }
+        if status == Status::Delayed && when <= now {
+            (status, when) = (Status::Ready, when << 20);
+        }
+        self.shift(slot, status);
+        if let Some(job) = self.jobs.get_mut(slot) {
+            job.when = when;
+            job.set_reason(reason);
+        }
+        match status {
+            Status::Delayed => {
+                self.delays.insert(when, slot);
+                Placed::Delayed
+            }
+            Status::Done | Status::Canceled => {
+                let dead = reason.is_some_and(Reason::is_dead);
+                self.tally(topic, |counters| counters.dead += u64::from(dead));
+                Placed::Finished { at: when, slot }
+            }
+            Status::Ready | Status::Created | Status::Reserved => Placed::Ready { key: when, slot },
+        }
+    }
+
+    fn restore(&mut self, slot: u32, overlay: Overlay) {
+        if let Some(job) = self.jobs.get_mut(slot) {
+            job.attempts = overlay.attempts;
+            job.retries = overlay.retries;
+            job.set_alone(overlay.crashes > 0);
+        }
+        let is_rare =
+            overlay.resets > 0 || overlay.crashes > 0 || overlay.error.is_some() || !overlay.log.is_empty();
+        if is_rare && let Some(cold) = self.cold(slot) {
+            cold.resets = overlay.resets;
+            cold.crashes = overlay.crashes;
+            cold.error = overlay.error;
+            cold.log = overlay.log.into();
+        }
+    }
+
+    /// A job that was reserved when the process died: back to its old place, or poison.
+    fn recover_one(&mut self, slot: u32, stamp: u64, recovery: &mut Recovery) -> (Status, u64, Option<Reason>) {
+        let Some(job) = self.jobs.get_mut(slot) else { return (Status::Ready, stamp, None) };
+        job.set_alone(true);
+        let (id, topic) = (job.id(), job.topic);
+        let Some(cold) = self.cold(slot) else { return (Status::Ready, stamp, None) };
+        cold.crashes = cold.crashes.saturating_add(1);
+        let poison = self.max_crashes.is_some_and(|max| self.cold_of(slot).is_some_and(|cold| cold.crashes > max));
+        self.tally(topic, |counters| counters.recoveries += 1);
+        if poison {
+            recovery.poisoned.push(id);
+            self.tally(topic, |counters| counters.cancellations += 1);
+            return (Status::Canceled, self.now.wall.0, Some(Reason::Poison));
+        }
+        recovery.recovered += 1;
+        (Status::Ready, stamp, None)
+    }
+
+    /// Queue the ready jobs in the order of (weight, stamp or due, id). Equal keys get stamps of their own.
+    fn queue_all(&mut self, mut ready: Vec<(u64, JobId, u32)>) {
+        ready.sort_unstable();
+        let mut last: HashMap<(u32, i16), u64> = HashMap::new();
+        for (key, _, slot) in ready {
+            let Some(job) = self.jobs.get_mut(slot) else { continue };
+            let (topic, weight) = (job.topic, job.weight);
+            let before = last.entry((topic, weight)).or_insert(0);
+            let stamp = key.max(*before + 1);
+            *before = stamp;
+            job.when = stamp;
+            self.last_stamp = self.last_stamp.max(stamp);
+            if let Some(topic) = self.topics.get_mut(topic) {
+                topic.ready.push_back(&mut self.jobs, weight, slot);
+            }
+        }
+    }
+
+    /// Bring the topics' counts together with the jobs that are there.
+    fn count_all(&mut self, mut records: HashMap<Vec<u8>, TopicRecord>) {
+        if let Some(sum) = records.remove(TOPIC) {
+            self.forgotten.absorb(&sum.counters);
+        }
+        for (key, record) in records {
+            let name = key.get(TOPIC.len()..).map(String::from_utf8_lossy).unwrap_or_default();
+            let slot = match self.topics.slot_of(&name) {
+                Some(slot) => slot,
+                None => self.topics.insert(Arc::from(name.as_ref()), self.now.mono),
+            };
+            if let Some(topic) = self.topics.get_mut(slot) {
+                topic.paused = record.paused;
+                topic.counters.absorb(&record.counters);
+            }
+        }
+        let mut total = self.forgotten;
+        let slots: Vec<u32> = self.topics.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let Some(topic) = self.topics.get_mut(slot) else { continue };
+            let counters = &mut topic.counters;
+            let accounted = counters.accounted();
+            counters.lost += counters.enqueued.saturating_sub(accounted);
+            counters.enqueued = counters.enqueued.max(accounted);
+            total.absorb(counters);
+            for status in [Status::Ready, Status::Delayed, Status::Done, Status::Canceled] {
+                let gauge = *counters.gauge(status);
+                *total.gauge(status) += gauge;
+            }
+            total.dead += counters.dead;
+            self.watch_if_unused(slot);
+        }
+        self.total = total;
+    }
+
+    /// Write what open itself changed: blocks of numbers, recovered jobs, that the store is in use.
+    fn note_open(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        for (name, number) in [("format", FORMAT), ("clean", 0)] {
+            let key = meta_key(name);
+            let value = encode_number(&key, number);
+            journal.job(Change::Put(key, value));
+        }
+        self.ask_numbers(0);
+        let changed: Vec<u32> =
+            self.jobs.iter().filter(|(_, job)| job.is_alone() || job.reason() == Some(Reason::Damaged)).map(|(slot, _)| slot).collect();
+        for slot in changed {
+            self.note(slot);
+        }
+        let topics: Vec<u32> = self.topics.iter().map(|(slot, _)| slot).collect();
+        for slot in topics {
+            self.soil(slot);
+        }
+    }
+}
+
+/// A job as its repository has it.
+struct Found {
+    id: JobId,
+    body: Body,
+    overlay: Kind,
+}
+
+enum Kind {
+    None,
+    Damaged,
+    Read(Box<Overlay>),
+}
+
+enum Placed {
+    Ready { key: u64, slot: u32 },
+    Delayed,
+    Finished { at: u64, slot: u32 },
+}
+
+fn load_jobs(store: &dyn Repository, recovery: &mut Recovery) -> Result<Vec<Found>, Error> {
+    let mut found: Vec<Found> = Vec::new();
+    store.load(BODY, &mut |key, value| {
+        match (id_of(key), Body::decode(key, value)) {
+            (Some(id), Some(body)) => found.push(Found { id, body, overlay: Kind::None }),
+            (Some(id), None) => recovery.quarantined.push(id),
+            (None, _) => recovery.quarantined.push(JobId(0)),
+        }
+        Ok(())
+    })?;
+    store.load(OVERLAY, &mut |key, value| {
+        let Some(id) = id_of(key) else { return Ok(()) };
+        if let Ok(at) = found.binary_search_by_key(&id, |job| job.id)
+            && let Some(job) = found.get_mut(at)
+        {
+            job.overlay = match Overlay::decode(key, value) {
+                Some(overlay) => Kind::Read(Box::new(overlay)),
+                None => Kind::Damaged,
+            };
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn load_topics(store: &dyn Repository) -> Result<HashMap<Vec<u8>, TopicRecord>, Error> {
+    let mut records = HashMap::new();
+    store.load(TOPIC, &mut |key, value| {
+        // A topic's record only counts; a damaged one is left out and corrected from the jobs.
+        if let Some(record) = TopicRecord::decode(key, value) {
+            records.insert(key.to_vec(), record);
+        }
+        Ok(())
+    })?;
+    Ok(records)
+}
+

@@ -1,0 +1,246 @@
+//! What the engine keeps of a job in memory: a hot record of one cache line, and a cold part for what is rare.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::job::{JobId, LogEntry, Reason, Status, clip};
+use crate::list::Links;
+use crate::options::{JobOptions, LogStatusChange};
+use crate::ready::Stamps;
+use crate::slab::{NIL, Slab};
+
+/// A payload as the engine passes it on: shared, never copied, never looked at except to be written.
+///
+/// It is dropped and shared only by threads that call the engine, never under its lock when dropped, and never by
+/// one that waits; so it may be an object of an interpreter whose lock such a thread holds.
+pub trait Payload: Send + Sync + Sized {
+    /// Another reference to the same bytes.
+    #[must_use]
+    fn share(&self) -> Self;
+    /// The bytes.
+    fn bytes(&self) -> &[u8];
+    /// A payload of bytes read back from a repository.
+    fn from_bytes(bytes: Vec<u8>) -> Self;
+}
+
+impl Payload for Arc<[u8]> {
+    fn share(&self) -> Self {
+        Self::clone(self)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+
+    fn from_bytes(bytes: Vec<u8>) -> Self {
+        bytes.into()
+    }
+}
+
+/// A job's hot record: 64 bytes where a payload is a pointer.
+///
+/// | field | created, ready | delayed | reserved | done, canceled |
+/// |---|---|---|---|---|
+/// | `when` | stamp | due, wall ms | stamp | end, wall ms |
+/// | `next` | next in its weight | undefined | undefined | next in its retention list |
+/// | `prev` | previous in its weight | undefined | the lease | previous in its retention list |
+///
+/// `payload` is `None` where the bytes are only in the repository.
+pub(crate) struct Record<P> {
+    pub(crate) payload: Option<P>,
+    pub(crate) id: u64,
+    pub(crate) created: u64,
+    pub(crate) when: u64,
+    pub(crate) next: u32,
+    pub(crate) prev: u32,
+    pub(crate) topic: u32,
+    pub(crate) options: u32,
+    pub(crate) attempts: u32,
+    pub(crate) retries: u32,
+    pub(crate) size: u32,
+    pub(crate) weight: i16,
+    pub(crate) status: Status,
+    flags: u8,
+}
+
+const REASON: u8 = 0b111;
+const COLD: u8 = 1 << 3;
+const ALONE: u8 = 1 << 4;
+const LOGS: u8 = 1 << 5;
+
+impl<P> Record<P> {
+    pub(crate) fn new(id: u64, topic: u32, weight: i16, created: u64, payload: Option<P>, size: u32) -> Self {
+        Self {
+            payload,
+            id,
+            created,
+            when: 0,
+            next: NIL,
+            prev: NIL,
+            topic,
+            options: 0,
+            attempts: 0,
+            retries: 0,
+            size,
+            weight,
+            status: Status::Created,
+            flags: 0,
+        }
+    }
+
+    pub(crate) fn id(&self) -> JobId {
+        JobId(self.id)
+    }
+
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        Reason::from_code(self.flags & REASON)
+    }
+
+    pub(crate) fn set_reason(&mut self, reason: Option<Reason>) {
+        self.flags = self.flags & !REASON | reason.map_or(0, Reason::code);
+    }
+
+    /// Whether it was recovered and not settled since: then it is granted alone.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.flags & ALONE != 0
+    }
+
+    /// Whether something is kept of it in the cold part.
+    pub(crate) fn has_cold(&self) -> bool {
+        self.flags & COLD != 0
+    }
+
+    /// Whether its changes of status are logged.
+    #[inline]
+    pub(crate) fn logs(&self) -> bool {
+        self.flags & LOGS != 0
+    }
+
+    pub(crate) fn set_alone(&mut self, on: bool) {
+        self.set(ALONE, on);
+    }
+
+    pub(crate) fn set_cold(&mut self, on: bool) {
+        self.set(COLD, on);
+    }
+
+    pub(crate) fn set_logs(&mut self, log_status_change: LogStatusChange) {
+        self.set(LOGS, log_status_change == LogStatusChange::On);
+    }
+
+    fn set(&mut self, flag: u8, on: bool) {
+        if on {
+            self.flags |= flag;
+        } else {
+            self.flags &= !flag;
+        }
+    }
+}
+
+impl<P> Links for Slab<Record<P>> {
+    fn next(&self, slot: u32) -> u32 {
+        self.get(slot).map_or(NIL, |record| record.next)
+    }
+
+    fn prev(&self, slot: u32) -> u32 {
+        self.get(slot).map_or(NIL, |record| record.prev)
+    }
+
+    fn set_next(&mut self, slot: u32, to: u32) {
+        if let Some(record) = self.get_mut(slot) {
+            record.next = to;
+        }
+    }
+
+    fn set_prev(&mut self, slot: u32, to: u32) {
+        if let Some(record) = self.get_mut(slot) {
+            record.prev = to;
+        }
+    }
+}
+
+impl<P> Stamps for Slab<Record<P>> {
+    fn stamp(&self, slot: u32) -> u64 {
+        self.get(slot).map_or(0, |record| record.when)
+    }
+}
+
+/// What few jobs have: a log, an error, a past.
+#[derive(Default)]
+pub(crate) struct Cold {
+    pub(crate) resets: u32,
+    pub(crate) crashes: u32,
+    pub(crate) error: Option<Box<str>>,
+    pub(crate) log: VecDeque<LogEntry>,
+}
+
+impl Cold {
+    /// Add a line; the oldest beyond `max` go.
+    pub(crate) fn note(&mut self, at: u64, message: &str, max: usize) {
+        self.log.push_back(LogEntry { at, message: clip(message).into() });
+        while self.log.len() > max {
+            self.log.pop_front();
+        }
+    }
+}
+
+/// The options that jobs share, each set once.
+pub(crate) struct OptionTable {
+    entries: Slab<(JobOptions, u32)>,
+    index: HashMap<JobOptions, u32>,
+    defaults: u32,
+}
+
+impl OptionTable {
+    /// A table whose first entry, the service's defaults, stays for ever.
+    pub(crate) fn new(defaults: JobOptions) -> Self {
+        let mut table =
+            Self { entries: Slab::new(), index: HashMap::new(), defaults: NIL };
+        table.defaults = table.hold(&defaults);
+        table
+    }
+
+    /// The entry of these options, held once more; `None` means the defaults.
+    #[inline]
+    pub(crate) fn hold_or_default(&mut self, options: Option<&JobOptions>) -> u32 {
+        options.map_or(self.defaults, |options| self.hold(options))
+    }
+
+    pub(crate) fn hold(&mut self, options: &JobOptions) -> u32 {
+        if let Some(&at) = self.index.get(options) {
+            if let Some((_, holders)) = self.entries.get_mut(at) {
+                *holders += 1;
+            }
+            return at;
+        }
+        let at = self.entries.insert((options.clone(), 1));
+        self.index.insert(options.clone(), at);
+        at
+    }
+
+    /// One holder less; an entry without holders goes.
+    #[inline]
+    pub(crate) fn let_go(&mut self, at: u32) {
+        if at != self.defaults {
+            self.let_go_of_own(at);
+        }
+    }
+
+    fn let_go_of_own(&mut self, at: u32) {
+        let Some((_, holders)) = self.entries.get_mut(at) else { return };
+        *holders = holders.saturating_sub(1);
+        if *holders == 0
+            && let Some((options, _)) = self.entries.remove(at)
+        {
+            self.index.remove(&options);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, at: u32) -> Option<&JobOptions> {
+        self.entries.get(at).map(|(options, _)| options)
+    }
+}

@@ -1,0 +1,281 @@
+//! reserve: ready → reserved, the least (weight, stamp) first, under a new token.
+
+use std::sync::Arc;
+
+use super::record::Payload;
+use super::state::{Phase, State};
+use super::wait::{Held, Wants};
+use super::{Caller, Engine, Timeout};
+use crate::clock::Mono;
+use crate::error::Error;
+use crate::fsm::{Event, Next, step};
+use crate::job::{JobId, Reason, Status, Token};
+use crate::repository::codec::{chunk_key, chunks, unseal};
+use crate::repository::committer::Stores;
+use crate::topic::TopicRef;
+
+/// One job, leased to the caller.
+pub struct Grant<P> {
+    /// The job.
+    pub id: JobId,
+    /// Its lease.
+    pub token: Token,
+    /// Where its record is; a hint that is checked at each use.
+    pub slot: u32,
+    /// Its weight.
+    pub weight: i16,
+    /// Which reservation of the job this is, from 1.
+    pub attempt: u32,
+    /// When the lease runs out.
+    pub deadline: Mono,
+    /// The label of its options, if it has one.
+    pub name: Option<Arc<str>>,
+    /// Its payload; `None` while it is only in the repository, never to a caller of the engine.
+    payload: Option<P>,
+}
+
+impl<P: Payload> Grant<P> {
+    /// The payload, handed over.
+    pub fn take_payload(&mut self) -> P {
+        self.payload.take().unwrap_or_else(|| P::from_bytes(Vec::new()))
+    }
+}
+
+impl<P: Payload> Engine<P> {
+    /// Lease one job; wait until there is one. `None` when the timeout passed.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], also once the service was stopped; [`Error::Interrupted`].
+    #[inline]
+    pub fn reserve_one(
+        &self,
+        caller: &impl Caller,
+        topic: TopicRef<'_>,
+        timeout: Timeout,
+    ) -> Result<Option<Grant<P>>, Error> {
+        let mut state = self.enter()?;
+        state.tick();
+        state.check_running()?;
+        if let Some(slot) = state.topic(topic)
+            && let Some(held) = state.grant_one(slot)
+            && let Some(grant) = state.collect_one(held)
+        {
+            self.leave(state, caller)?;
+            if grant.payload.is_some() {
+                return Ok(Some(grant));
+            }
+            if let Some(grant) = self.fetch(caller, vec![grant])?.pop() {
+                return Ok(Some(grant));
+            }
+        } else {
+            self.leave(state, caller)?;
+        }
+        Ok(self.reserve(caller, topic, 1, timeout)?.pop())
+    }
+
+    /// Lease what is ready, at most `limit` jobs; wait until there is one. Empty when the timeout passed.
+    ///
+    /// # Errors
+    /// As [`Engine::reserve_one`].
+    pub fn reserve(
+        &self,
+        caller: &impl Caller,
+        topic: TopicRef<'_>,
+        limit: u64,
+        timeout: Timeout,
+    ) -> Result<Vec<Grant<P>>, Error> {
+        crate::topic::check_name(topic.name(), &self.limits)?;
+        loop {
+            let look = |state: &mut State<P>| {
+                state.check_running()?;
+                let slot = match state.topic(topic) {
+                    Some(slot) => slot,
+                    None if timeout.is_some_and(|timeout| timeout.is_zero()) => {
+                        return Ok(Err(Wants::Jobs { topics: Vec::new(), limit }));
+                    }
+                    None => state.topic_or_new(topic)?,
+                };
+                let mut grants = Vec::new();
+                state.grant_batch(slot, limit, |state, held| grants.extend(state.collect_one(held)));
+                if grants.is_empty() { Ok(Err(Wants::Jobs { topics: vec![slot], limit })) } else { Ok(Ok(grants)) }
+            };
+            let collect = |state: &mut State<P>, held: Vec<Held>| {
+                let grants: Vec<Grant<P>> = held.into_iter().filter_map(|held| state.collect_one(held)).collect();
+                (!grants.is_empty()).then_some(grants)
+            };
+            let Some(grants) = self.wait_for(caller, timeout, look, collect)? else { return Ok(Vec::new()) };
+            let grants = self.fetch(caller, grants)?;
+            if !grants.is_empty() {
+                return Ok(grants);
+            }
+        }
+    }
+
+    /// Put grants that were not used back into their old places, uncharged. Never waits; what it changes is written
+    /// by the next call. Nothing after close.
+    pub fn give_back(&self, grants: impl IntoIterator<Item = Grant<P>>) {
+        let grants: Vec<Grant<P>> = grants.into_iter().collect();
+        let Ok(mut state) = self.enter() else { return };
+        for grant in &grants {
+            state.give_back(Held { slot: grant.slot, id: grant.id.0, token: grant.token.0 });
+        }
+        state.serve_touched();
+        Self::leave_unwritten(state);
+    }
+
+    /// Fetch the payloads that are only in the repository. A job whose payload cannot be read is not served.
+    fn fetch(&self, caller: &impl Caller, mut grants: Vec<Grant<P>>) -> Result<Vec<Grant<P>>, Error> {
+        for grant in grants.iter_mut().filter(|grant| grant.payload.is_none()) {
+            let size = self.size_of(grant)?;
+            match self.read_payload(caller, grant.id, size)? {
+                Some(payload) => grant.payload = Some(payload),
+                None => self.damage(caller, grant)?,
+            }
+        }
+        grants.retain(|grant| grant.payload.is_some());
+        Ok(grants)
+    }
+
+    fn size_of(&self, grant: &Grant<P>) -> Result<u32, Error> {
+        Ok(self.enter()?.jobs.get(grant.slot).map_or(0, |job| job.size))
+    }
+
+    /// The payload as the repository has it; `None` when that is not what was written.
+    pub(super) fn read_payload(&self, caller: &impl Caller, id: JobId, size: u32) -> Result<Option<P>, Error> {
+        let mut read = None;
+        self.with_stores(
+            caller,
+            |_| false,
+            |_| (),
+            |stores, ()| read_chunks(stores, id, size),
+            |_, bytes| read = bytes,
+        )?;
+        Ok(read.map(P::from_bytes))
+    }
+
+    fn damage(&self, caller: &impl Caller, grant: &Grant<P>) -> Result<(), Error> {
+        let mut state = self.enter()?;
+        if state.holds(grant.slot, grant.id.0, grant.token.0) {
+            state.uncount(grant.slot);
+            state.uproot(grant.slot);
+            state.log(grant.slot, "its payload cannot be read");
+            state.finish(grant.slot, Some(Reason::Damaged));
+        }
+        self.leave(state, caller)
+    }
+}
+
+fn read_chunks(stores: &Stores, id: JobId, size: u32) -> Result<Option<Vec<u8>>, Error> {
+    let Some(store) = &stores.jobs else { return Ok(None) };
+    let mut bytes = Vec::new();
+    for chunk in 0..chunks(size) {
+        let key = chunk_key(id, chunk);
+        let Some(sealed) = store.get(&key)? else { return Ok(None) };
+        let Some(piece) = unseal(&key, &sealed) else { return Ok(None) };
+        bytes.extend_from_slice(piece);
+    }
+    Ok((u32::try_from(bytes.len()) == Ok(size)).then_some(bytes))
+}
+
+impl<P: Payload> State<P> {
+    /// Lease the topic's first job.
+    #[inline]
+    pub(crate) fn grant_one(&mut self, topic: u32) -> Option<Held> {
+        let there = self.topics.get_mut(topic)?;
+        if there.paused || self.phase != Phase::Running || self.next_token.is_short() {
+            return None;
+        }
+        let slot = there.ready.pop(&mut self.jobs)?;
+        Some(self.lease(slot))
+    }
+
+    /// Lease the topic's first jobs, at most `limit`. A recovered job ends the batch before it and is one of its own.
+    pub(crate) fn grant_batch(&mut self, topic: u32, limit: u64, mut take: impl FnMut(&mut Self, Held)) {
+        let mut granted = 0;
+        while granted < limit {
+            let Some(first) = self.topics.get(topic).and_then(|topic| topic.ready.peek(&self.jobs)) else { return };
+            let alone = self.jobs.get(first).is_some_and(super::record::Record::is_alone);
+            if alone && granted > 0 {
+                return;
+            }
+            let Some(held) = self.grant_one(topic) else { return };
+            take(self, held);
+            granted += 1;
+            if alone {
+                return;
+            }
+        }
+    }
+
+    /// Lease a job that was just taken from its queue.
+    #[inline]
+    fn lease(&mut self, slot: u32) -> Held {
+        let token = self.next_token.take();
+        let now = self.now;
+        let lease = self.options_of(slot).map_or(0, |options| options.lease);
+        let deadline = now.mono.0.saturating_add(lease).saturating_add(self.clock.grain());
+        let lease = self.leases.grant(token, slot, deadline, now.wall.0);
+        self.near |= deadline <= now.mono.0 + self.clock.grain() * 2;
+        self.shift(slot, Status::Reserved);
+        let mut held = Held { slot, id: 0, token };
+        if let Some(job) = self.jobs.get_mut(slot) {
+            debug_assert!(step(Status::Ready, Event::Reserve) == Some(Next::To(job.status)), "as the machine says");
+            job.prev = lease;
+            job.attempts = job.attempts.saturating_add(1);
+            held.id = job.id;
+            let topic = job.topic;
+            self.tally(topic, |counters| counters.note_reserved(now.wall.0));
+        }
+        self.note(slot);
+        held
+    }
+
+    /// Whether the job is still leased under this token.
+    #[inline]
+    pub(crate) fn holds(&self, slot: u32, id: u64, token: u64) -> bool {
+        self.jobs.get(slot).is_some_and(|job| {
+            job.id == id
+                && job.status == Status::Reserved
+                && self.leases.get(job.prev).is_some_and(|lease| lease.token == token)
+        })
+    }
+
+    /// What the caller gets of a lease, if it still stands.
+    #[inline]
+    pub(crate) fn collect_one(&mut self, held: Held) -> Option<Grant<P>> {
+        if !self.holds(held.slot, held.id, held.token) {
+            return None;
+        }
+        let job = self.jobs.get(held.slot)?;
+        let lease = self.leases.get(job.prev)?;
+        let name = self.options.get(job.options).map(|options| &options.name).filter(|name| !name.is_empty());
+        Some(Grant {
+            id: job.id(),
+            token: Token(held.token),
+            slot: held.slot,
+            weight: job.weight,
+            attempt: job.attempts,
+            deadline: Mono(lease.deadline),
+            name: name.cloned(),
+            payload: job.payload.as_ref().map(Payload::share),
+        })
+    }
+
+    /// Undo a grant that never reached its caller: as if the job had not been taken.
+    pub(crate) fn give_back(&mut self, held: Held) {
+        if self.holds(held.slot, held.id, held.token) {
+            self.uncount(held.slot);
+            self.uproot(held.slot);
+            self.put_back(held.slot);
+            self.note(held.slot);
+        }
+    }
+
+    /// A grant that never reached its caller was no attempt.
+    fn uncount(&mut self, slot: u32) {
+        let Some(job) = self.jobs.get_mut(slot) else { return };
+        job.attempts = job.attempts.saturating_sub(1);
+        let topic = job.topic;
+        self.tally(topic, |counters| counters.reservations -= 1);
+    }
+}

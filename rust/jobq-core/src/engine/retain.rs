@@ -1,0 +1,79 @@
+//! How long finished jobs stay: two lists in order of finishing, whose oldest go while a bound is passed.
+
+use super::record::Payload;
+use super::state::State;
+use crate::job::Reason;
+use crate::list::List;
+use crate::options::Retention;
+
+/// Finished jobs of one kind, oldest first.
+pub(crate) struct Kept {
+    list: List,
+    size: u64,
+    bound: Retention,
+}
+
+impl Kept {
+    pub(crate) fn new(bound: Retention) -> Self {
+        Self { list: List::default(), size: 0, bound }
+    }
+
+    /// Whether so many jobs of so many bytes are too many.
+    fn is_over(&self) -> bool {
+        let count = u64::try_from(self.list.len()).unwrap_or(u64::MAX);
+        self.bound.count.is_some_and(|bound| count > bound) || self.bound.size.is_some_and(|bound| self.size > bound)
+    }
+}
+
+impl<P: Payload> State<P> {
+    fn kept(&mut self, reason: Option<Reason>) -> &mut Kept {
+        if reason.is_some_and(Reason::is_dead) { &mut self.dead } else { &mut self.finished }
+    }
+
+    /// Keep a job that has just finished, as the youngest of its kind.
+    pub(crate) fn keep(&mut self, slot: u32) {
+        let Some(job) = self.jobs.get(slot) else { return };
+        let (reason, size) = (job.reason(), u64::from(job.size));
+        let kept = if reason.is_some_and(Reason::is_dead) { &mut self.dead } else { &mut self.finished };
+        kept.size += size;
+        kept.list.push_back(&mut self.jobs, slot);
+        while self.kept(reason).is_over() && self.purge_oldest(reason) {}
+    }
+
+    /// Take a finished job off its list.
+    pub(crate) fn unkeep(&mut self, slot: u32) {
+        let Some(job) = self.jobs.get(slot) else { return };
+        let (reason, size) = (job.reason(), u64::from(job.size));
+        let kept = if reason.is_some_and(Reason::is_dead) { &mut self.dead } else { &mut self.finished };
+        kept.size -= size;
+        kept.list.remove(&mut self.jobs, slot);
+    }
+
+    fn purge_oldest(&mut self, reason: Option<Reason>) -> bool {
+        let Some(slot) = self.kept(reason).list.front() else { return false };
+        self.unkeep(slot);
+        self.forget(slot, |counters| counters.purged += 1);
+        true
+    }
+
+    /// Drop what has been kept long enough, at most `limit` jobs; whether there may be more.
+    pub(crate) fn purge_aged(&mut self, limit: usize) -> bool {
+        let mut left = limit;
+        for reason in [None, Some(Reason::Rejected)] {
+            while self.is_oldest_aged(reason) {
+                if left == 0 {
+                    return true;
+                }
+                left -= 1;
+                self.purge_oldest(reason);
+            }
+        }
+        false
+    }
+
+    fn is_oldest_aged(&mut self, reason: Option<Reason>) -> bool {
+        let kept = self.kept(reason);
+        let (Some(age), Some(slot)) = (kept.bound.age, kept.list.front()) else { return false };
+        self.jobs.get(slot).is_some_and(|job| job.when.saturating_add(age) <= self.now.wall.0)
+    }
+}

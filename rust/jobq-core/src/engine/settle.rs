@@ -1,0 +1,271 @@
+//! What the holder of a job may do with it, each call accepted only under the token that holds the job now.
+
+use super::record::Payload;
+use super::state::State;
+use super::tick::Over;
+use super::{Caller, Engine, Tick};
+use crate::clock::Mono;
+use crate::error::{Error, Lost, Settled};
+use crate::fsm::{Charge, Entry, Event};
+use crate::job::{JobId, Reason, Status, Token};
+
+use super::planted::Planted;
+
+/// One lease, as its holder knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle {
+    /// The job.
+    pub id: JobId,
+    /// The lease.
+    pub token: Token,
+    /// Where the record was; checked at each use.
+    pub slot: u32,
+    /// When the lease runs out, as last known.
+    pub deadline: Mono,
+    /// Whether the job was settled through this handle.
+    pub settled: Settled,
+}
+
+/// How a holder ends its lease. Delays are milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// Finished.
+    Done,
+    /// Failed: charge a retry; `None` waits as the backoff says.
+    Retry {
+        /// Instead of the backoff.
+        delay: Option<u64>,
+        /// Kept with the job.
+        error: Option<&'a str>,
+    },
+    /// Put back uncharged: to its old place, or after a delay.
+    Release {
+        /// 0: to its old place.
+        delay: u64,
+    },
+    /// Given up for good.
+    Reject {
+        /// Kept with the job.
+        error: Option<&'a str>,
+    },
+}
+
+impl Outcome<'_> {
+    /// The verb for texts.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Retry { .. } => "retry",
+            Self::Release { .. } => "release",
+            Self::Reject { .. } => "cancel",
+        }
+    }
+}
+
+impl<P: Payload> Engine<P> {
+    /// End a lease; where the job stands now.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] when the caller does not hold the job.
+    #[inline]
+    pub fn settle(&self, caller: &impl Caller, handle: Handle, outcome: Outcome<'_>) -> Result<Status, Error> {
+        self.call(caller, Tick::After, |state| state.settle(handle, outcome))
+    }
+
+    /// End each of these leases in one step, each judged alone; whether it was accepted, and the error that names
+    /// all that were lost.
+    ///
+    /// # Errors
+    /// Those of every call; a lost lease is in the result.
+    pub fn settle_many(
+        &self,
+        caller: &impl Caller,
+        handles: &[Handle],
+        outcome: Outcome<'_>,
+    ) -> Result<(Vec<bool>, Option<Error>), Error> {
+        self.call(caller, Tick::After, |state| {
+            let mut accepted = Vec::with_capacity(handles.len());
+            let mut first: Option<Box<Lost>> = None;
+            for &handle in handles {
+                let result = state.settle(handle, outcome);
+                accepted.push(result.is_ok());
+                match (result, &mut first) {
+                    (Err(Error::LeaseLost(lost)), None) => first = Some(lost),
+                    (Err(Error::LeaseLost(lost)), Some(first)) => first.ids.push(lost.id),
+                    (Err(error), _) => return Err(error),
+                    (Ok(_), _) => {}
+                }
+            }
+            Ok((accepted, first.map(Error::LeaseLost)))
+        })
+    }
+
+    /// Hold a job until now + `span` (`None`: its lease) if that is later than its deadline; the deadline.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`].
+    pub fn extend(&self, caller: &impl Caller, handle: Handle, span: Option<u64>) -> Result<Mono, Error> {
+        self.call(caller, Tick::After, |state| {
+            state.judge(handle, "extend")?;
+            state.ask(handle.slot, Event::Extend, "extend")?;
+            let lease = state.options_of(handle.slot).map_or(0, |options| options.lease);
+            let wanted = state.now.mono.0.saturating_add(span.unwrap_or(lease)).saturating_add(state.clock.grain());
+            let Some(index) = state.jobs.get(handle.slot).map(|job| job.prev) else { return Err(Error::Internal) };
+            let standing = state.leases.get(index).map_or(0, |lease| lease.deadline);
+            if wanted > standing {
+                state.leases.extend(index, wanted);
+                state.near |= wanted <= state.now.mono.0 + state.clock.grain() * 2;
+            }
+            Ok(Mono(wanted.max(standing)))
+        })
+    }
+
+    /// Add a line to the job's log; written with its next change.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`].
+    pub fn log(&self, caller: &impl Caller, handle: Handle, message: &str) -> Result<(), Error> {
+        self.call(caller, Tick::After, |state| {
+            state.judge(handle, "log")?;
+            state.log(handle.slot, message);
+            Ok(())
+        })
+    }
+
+    /// Whether the caller holds the job; what `with job` asks first.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`].
+    pub fn check_held(&self, caller: &impl Caller, handle: Handle) -> Result<(), Error> {
+        self.call(caller, Tick::After, |state| state.judge(handle, "__enter__"))
+    }
+
+    /// Whether a granted lease may still be handed out.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], also once the service was stopped.
+    pub fn still_held(&self, caller: &impl Caller, handle: Handle) -> Result<bool, Error> {
+        self.call(caller, Tick::Before, |state| {
+            state.check_running()?;
+            Ok(state.holds(handle.slot, handle.id.0, handle.token.0))
+        })
+    }
+
+    /// A handle was dropped unsettled: its lease is over. Never waits; what it changes is written by the next call.
+    pub fn abandon(&self, handle: Handle) {
+        let Ok(mut state) = self.enter() else { return };
+        state.look();
+        if state.holds(handle.slot, handle.id.0, handle.token.0) {
+            let now = state.now.mono;
+            state.expire(handle.slot, now, Over::Dropped);
+            state.serve_touched();
+        }
+        Self::leave_unwritten(state);
+    }
+}
+
+impl<P: Payload> State<P> {
+    /// Let only the holder pass.
+    #[inline]
+    fn judge(&self, handle: Handle, verb: &'static str) -> Result<(), Error> {
+        if self.holds(handle.slot, handle.id.0, handle.token.0) {
+            return Ok(());
+        }
+        if self.planted.is(Planted::UnfencedDone)
+            && verb == "done"
+            && self.jobs.get(handle.slot).is_some_and(|job| job.id == handle.id.0 && job.status == Status::Reserved)
+        {
+            return Ok(());
+        }
+        Err(self.lost(handle, verb))
+    }
+
+    #[cold]
+    fn lost(&self, handle: Handle, verb: &'static str) -> Error {
+        let slot = self.ids.get(handle.id.0);
+        let job = slot.and_then(|slot| self.jobs.get(slot));
+        let holder = job.filter(|job| job.status == Status::Reserved).and_then(|job| self.leases.get(job.prev));
+        let overdue = self.now.mono.0.checked_sub(handle.deadline.0);
+        Error::LeaseLost(Box::new(Lost {
+            id: handle.id,
+            topic: job.map_or_else(|| std::sync::Arc::from(""), |job| self.topic_name(job.topic)),
+            token: handle.token,
+            verb,
+            status: job.map(|job| job.status),
+            holder: holder.map(|lease| Token(lease.token)),
+            lease: slot.and_then(|slot| self.options_of(slot)).map_or(0, |options| options.lease),
+            overdue: overdue.filter(|_| job.is_some()),
+            settled: handle.settled,
+            ids: vec![handle.id],
+        }))
+    }
+
+    #[inline]
+    fn settle(&mut self, handle: Handle, outcome: Outcome<'_>) -> Result<Status, Error> {
+        let verb = outcome.verb();
+        self.judge(handle, verb)?;
+        let slot = handle.slot;
+        match outcome {
+            Outcome::Done => {
+                self.ask(slot, Event::Done, verb)?;
+                self.uproot(slot);
+                self.finish(slot, None);
+                Ok(Status::Done)
+            }
+            Outcome::Retry { delay, error } => self.retry(slot, delay, error),
+            Outcome::Release { delay } => self.release(slot, delay),
+            Outcome::Reject { error } => {
+                self.ask(slot, Event::Reject, verb)?;
+                self.keep_error(slot, error);
+                self.uproot(slot);
+                self.finish(slot, Some(Reason::Rejected));
+                Ok(Status::Canceled)
+            }
+        }
+        .inspect(|_| self.serve_touched())
+    }
+
+    fn retry(&mut self, slot: u32, delay: Option<u64>, error: Option<&str>) -> Result<Status, Error> {
+        self.ask(slot, Event::Retry(Charge::Exhausted), "retry")?;
+        let topic = self.jobs.get(slot).map_or(crate::slab::NIL, |job| job.topic);
+        self.tally(topic, |counters| counters.retries += 1);
+        self.keep_error(slot, error);
+        self.uproot(slot);
+        let Some(backoff) = self.charge(slot) else {
+            self.finish(slot, Some(Reason::Exhausted));
+            return Ok(Status::Canceled);
+        };
+        match delay.unwrap_or(backoff) {
+            0 => {
+                self.enter_ready(slot);
+                self.note(slot);
+            }
+            delay => {
+                let due = self.clock.wall_ceil().0.saturating_add(delay);
+                self.requeue(slot, due);
+            }
+        }
+        Ok(self.jobs.get(slot).map_or(Status::Ready, |job| job.status))
+    }
+
+    fn release(&mut self, slot: u32, delay: u64) -> Result<Status, Error> {
+        let entry = if delay == 0 { Entry::Now } else { Entry::Later };
+        self.ask(slot, Event::Release(entry), "release")?;
+        let topic = self.jobs.get(slot).map_or(crate::slab::NIL, |job| job.topic);
+        self.tally(topic, |counters| counters.releases += 1);
+        self.clear_crashes(slot);
+        self.uproot(slot);
+        match entry {
+            Entry::Now => {
+                self.put_back(slot);
+                self.note(slot);
+            }
+            Entry::Later => {
+                let due = self.clock.wall_ceil().0.saturating_add(delay);
+                self.requeue(slot, due);
+            }
+        }
+        Ok(self.jobs.get(slot).map_or(Status::Ready, |job| job.status))
+    }
+}

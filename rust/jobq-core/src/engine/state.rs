@@ -1,0 +1,405 @@
+//! The state behind the engine's lock, and the small moves that every verb is made of.
+//!
+//! A record is in exactly one place: a topic's ready queue, the delay wheel, the leases, or a retention list. The
+//! moves here keep place, status and counts together.
+
+use hashbrown::HashMap;
+
+use super::commit::Numbers;
+use super::planted::Planted;
+use super::record::{Cold, OptionTable, Payload, Record};
+use super::retain::Kept;
+use super::tick::Idle;
+use super::wait::Waiters;
+use crate::clock::{Clock, Now};
+use crate::delays::DelayWheel;
+use crate::error::{Closed, Error, Transition};
+use crate::fsm::{Event, Next, step};
+use crate::ids::IdMap;
+use crate::job::{JobId, Reason, Status, clip};
+use crate::leases::Leases;
+use crate::options::{JobOptions, Limits, LogStatusChange};
+use crate::repository::committer::Journal;
+use crate::slab::Slab;
+use crate::stats::Counters;
+use crate::sync::Parker;
+use crate::topic::{TopicRef, Topics, check_name};
+
+/// How far the service's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Everything goes.
+    Running,
+    /// No more grants.
+    Stopped,
+    /// Nothing goes.
+    Closed,
+}
+
+/// Who closes the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Nobody yet.
+    Open,
+    /// This thread, now.
+    By(std::thread::ThreadId),
+    /// It is closed.
+    Done,
+}
+
+/// Everything the engine knows.
+pub(crate) struct State<P> {
+    pub(crate) clock: Clock,
+    pub(crate) now: Now,
+    /// The clock's mark when `now` was read.
+    pub(crate) mark: u64,
+    /// Whether something is due within the clock's grain, so that the exact clock must be read at each call.
+    pub(crate) near: bool,
+    /// Whether the last slice left something that is due.
+    pub(crate) more: bool,
+    pub(crate) limits: Limits,
+    /// Crashes a job may be reserved at; `None`: any number.
+    pub(crate) max_crashes: Option<u32>,
+    pub(crate) phase: Phase,
+    pub(crate) closing: Closing,
+    /// Whether the call that is inside a repository must finish the closing.
+    pub(crate) close_later: bool,
+    /// Who waits for another thread's close.
+    pub(crate) closers: Vec<std::sync::Arc<Parker>>,
+
+    pub(crate) jobs: Slab<Record<P>>,
+    pub(crate) ids: IdMap,
+    pub(crate) cold: HashMap<u64, Cold>,
+    pub(crate) options: OptionTable,
+    pub(crate) topics: Topics,
+    pub(crate) delays: DelayWheel,
+    pub(crate) leases: Leases,
+    /// Done jobs and requested cancellations.
+    pub(crate) finished: Kept,
+    /// Dead letters.
+    pub(crate) dead: Kept,
+    pub(crate) idle: Idle,
+    /// The counts of all topics together, forgotten ones included.
+    pub(crate) total: Counters,
+    /// The events of forgotten topics alone.
+    pub(crate) forgotten: Counters,
+
+    pub(crate) next_id: Numbers,
+    pub(crate) next_token: Numbers,
+    pub(crate) last_stamp: u64,
+    pub(crate) random: u64,
+
+    pub(crate) waiters: Waiters,
+    /// Topics that got a ready job while somebody waits there; served before the lock is given back.
+    pub(crate) touched: Vec<u32>,
+    /// Whom to wake once the lock is given back.
+    pub(crate) wakes: Vec<std::sync::Arc<Parker>>,
+    /// Payloads to drop once the lock is given back.
+    pub(crate) trash: Vec<P>,
+    pub(crate) due: Vec<(u64, u32)>,
+    pub(crate) over: Vec<u32>,
+    /// Where changes go; `None` when both roles remember nothing.
+    pub(crate) journal: Option<Box<Journal>>,
+    /// Topics whose record must be written.
+    pub(crate) dirty: Vec<u32>,
+    pub(crate) planted: Planted,
+}
+
+impl<P: Payload> State<P> {
+    /// Count something in a topic and in all.
+    #[inline]
+    pub(crate) fn tally(&mut self, topic: u32, count: impl Fn(&mut Counters)) {
+        count(&mut self.total);
+        if let Some(topic) = self.topics.get_mut(topic) {
+            count(&mut topic.counters);
+        }
+        if self.journal.is_some() {
+            self.soil(topic);
+        }
+    }
+
+    /// Have a topic's record written with the next batch.
+    pub(crate) fn soil(&mut self, slot: u32) {
+        let Some(journal) = &mut self.journal else { return };
+        if journal.stores.topics.is_none() {
+            return;
+        }
+        if let Some(topic) = self.topics.get_mut(slot)
+            && !topic.dirty
+        {
+            topic.dirty = true;
+            self.dirty.push(slot);
+            journal.queue.upto += 1;
+        }
+    }
+
+    /// The topic's slot, if it is in use; the call counts as one of the topic.
+    #[inline]
+    pub(crate) fn topic(&mut self, topic: TopicRef<'_>) -> Option<u32> {
+        let slot = self.topics.find(topic)?;
+        if let Some(topic) = self.topics.get_mut(slot) {
+            topic.last_call = self.now.mono;
+        }
+        Some(slot)
+    }
+
+    /// The topic's slot; a new topic is made.
+    pub(crate) fn topic_or_new(&mut self, topic: TopicRef<'_>) -> Result<u32, Error> {
+        if let Some(slot) = self.topic(topic) {
+            return Ok(slot);
+        }
+        let name = match topic {
+            TopicRef::Name(name) => {
+                check_name(name, &self.limits)?;
+                std::sync::Arc::from(name)
+            }
+            TopicRef::Handle(handle) => std::sync::Arc::clone(handle.name()),
+        };
+        Ok(self.topics.insert(name, self.now.mono))
+    }
+
+    /// The record of an id.
+    pub(crate) fn slot_of(&self, id: JobId) -> Result<u32, Error> {
+        self.ids.get(id.0).ok_or(Error::JobNotFound(id))
+    }
+
+    /// The options of a job.
+    pub(crate) fn options_of(&self, slot: u32) -> Option<&JobOptions> {
+        self.options.get(self.jobs.get(slot)?.options)
+    }
+
+    /// The step of the machine from where the job stands, or the error that there is none.
+    pub(crate) fn ask(&self, slot: u32, event: Event, verb: &'static str) -> Result<Next, Error> {
+        let job = self.jobs.get(slot).ok_or(Error::Internal)?;
+        step(job.status, event).ok_or_else(|| {
+            Error::InvalidTransition(Transition {
+                id: job.id(),
+                topic: self.topic_name(job.topic),
+                status: job.status,
+                verb,
+            })
+        })
+    }
+
+    /// A topic's name.
+    pub(crate) fn topic_name(&self, topic: u32) -> std::sync::Arc<str> {
+        self.topics.get(topic).map_or_else(|| std::sync::Arc::from(""), |topic| std::sync::Arc::clone(&topic.name))
+    }
+
+    /// Take the job out of its place: queue, wheel, lease or retention list. Its status and counts stay.
+    pub(crate) fn uproot(&mut self, slot: u32) {
+        let Some(job) = self.jobs.get(slot) else { return };
+        match job.status {
+            Status::Ready => {
+                let (topic, weight, stamp) = (job.topic, job.weight, job.when);
+                if let Some(topic) = self.topics.get_mut(topic) {
+                    topic.ready.remove(&mut self.jobs, weight, stamp, slot);
+                }
+            }
+            Status::Delayed => self.delays.cancel(job.when, slot),
+            Status::Reserved => {
+                self.leases.end(job.prev);
+            }
+            Status::Done | Status::Canceled => self.unkeep(slot),
+            Status::Created => {}
+        }
+    }
+
+    /// Change the status of a job that stands in no place, and count it.
+    #[inline]
+    pub(crate) fn shift(&mut self, slot: u32, to: Status) {
+        let Some(job) = self.jobs.get_mut(slot) else { return };
+        let (from, topic, dead) = (job.status, job.topic, job.reason().is_some_and(Reason::is_dead));
+        job.status = to;
+        if from == Status::Canceled {
+            job.set_reason(None);
+        }
+        let logs = job.logs();
+        self.tally(topic, |counters| {
+            if from != Status::Created {
+                *counters.gauge(from) -= 1;
+            }
+            *counters.gauge(to) += 1;
+            if from == Status::Canceled && dead {
+                counters.dead -= 1;
+            }
+        });
+        if logs && from != to {
+            self.log(slot, &format!("{from} -> {to}"));
+        }
+    }
+
+    /// The next stamp: later than every one before, and never below the wall clock.
+    #[inline]
+    pub(crate) fn stamp(&mut self) -> u64 {
+        self.last_stamp = (self.last_stamp + 1).max(self.now.wall.0 << 20);
+        self.last_stamp
+    }
+
+    /// Place an uprooted job last in its weight.
+    #[inline]
+    pub(crate) fn enter_ready(&mut self, slot: u32) {
+        let stamp = self.stamp();
+        self.shift(slot, Status::Ready);
+        let Some(job) = self.jobs.get_mut(slot) else { return };
+        let (topic, weight) = (job.topic, job.weight);
+        job.when = stamp;
+        if self.planted.is(Planted::LostOrder) && job.id % 3 == 0 {
+            job.when = stamp - (1 << 22);
+            let stamp = job.when;
+            if let Some(topic) = self.topics.get_mut(topic) {
+                topic.ready.put_back(weight, stamp, slot);
+            }
+        } else if let Some(topic) = self.topics.get_mut(topic) {
+            topic.ready.push_back(&mut self.jobs, weight, slot);
+        }
+        self.touch(topic);
+    }
+
+    /// Place an uprooted job that was reserved where it was before, as its stamp says.
+    pub(crate) fn put_back(&mut self, slot: u32) {
+        if self.planted.is(Planted::ReturnedLast) {
+            return self.enter_ready(slot);
+        }
+        self.shift(slot, Status::Ready);
+        let Some(job) = self.jobs.get(slot) else { return };
+        let topic = job.topic;
+        if let Some(topic) = self.topics.get_mut(topic) {
+            topic.ready.put_back(job.weight, job.when, slot);
+        }
+        self.touch(topic);
+    }
+
+    /// Place an uprooted job on the wheel until its due date.
+    pub(crate) fn enter_delayed(&mut self, slot: u32, due: u64) {
+        self.shift(slot, Status::Delayed);
+        let Some(job) = self.jobs.get_mut(slot) else { return };
+        job.when = due;
+        let topic = job.topic;
+        self.delays.insert(due, slot);
+        self.near |= due <= self.now.wall.0 + self.clock.grain();
+        self.tally(topic, |counters| counters.delays += 1);
+    }
+
+    /// Remember to serve the waiters of a topic before the lock is given back.
+    #[inline]
+    fn touch(&mut self, topic: u32) {
+        if self.topics.get(topic).is_some_and(|topic| !topic.waiters.is_empty()) {
+            self.touched.push(topic);
+        }
+    }
+
+    /// End the life of an uprooted job: it is done, or canceled for a reason; kept as long as the retention says.
+    pub(crate) fn finish(&mut self, slot: u32, reason: Option<Reason>) {
+        let to = if reason.is_some() { Status::Canceled } else { Status::Done };
+        self.shift(slot, to);
+        let Some(job) = self.jobs.get_mut(slot) else { return };
+        job.when = self.now.wall.0;
+        job.set_reason(reason);
+        let topic = job.topic;
+        match reason {
+            None => self.tally(topic, |counters| counters.completions += 1),
+            Some(reason) => self.tally(topic, |counters| {
+                counters.cancellations += 1;
+                counters.dead += u64::from(reason.is_dead());
+            }),
+        }
+        self.note(slot);
+        self.keep(slot);
+    }
+
+    /// Forget an uprooted job: record, payload, log.
+    pub(crate) fn forget(&mut self, slot: u32, count: impl Fn(&mut Counters)) {
+        let Some(job) = self.jobs.remove(slot) else { return };
+        self.ids.remove(job.id);
+        if job.has_cold() {
+            self.cold.remove(&job.id);
+        }
+        self.options.let_go(job.options);
+        let dead = job.reason().is_some_and(Reason::is_dead);
+        self.tally(job.topic, |counters| {
+            *counters.gauge(job.status) -= 1;
+            counters.dead -= u64::from(dead);
+            count(counters);
+        });
+        self.note_forgotten(job.id(), job.size);
+        self.trash.extend(job.payload);
+        self.watch_if_unused(job.topic);
+    }
+
+    /// The part of a job that few have; made when it is not there.
+    pub(crate) fn cold(&mut self, slot: u32) -> Option<&mut Cold> {
+        let job = self.jobs.get_mut(slot)?;
+        job.set_cold(true);
+        Some(self.cold.entry(job.id).or_default())
+    }
+
+    /// What is kept of a job's rare part.
+    pub(crate) fn cold_of(&self, slot: u32) -> Option<&Cold> {
+        let job = self.jobs.get(slot)?;
+        if job.has_cold() { self.cold.get(&job.id) } else { None }
+    }
+
+    /// Add a line to a job's log.
+    pub(crate) fn log(&mut self, slot: u32, message: &str) {
+        let (at, max) = (self.now.wall.0, self.limits.max_log);
+        if max == 0 {
+            return;
+        }
+        if let Some(cold) = self.cold(slot) {
+            cold.note(at, message, max);
+        }
+    }
+
+    /// Keep the error that a holder gave.
+    pub(crate) fn keep_error(&mut self, slot: u32, error: Option<&str>) {
+        if let Some(error) = error
+            && let Some(cold) = self.cold(slot)
+        {
+            cold.error = Some(clip(error).into());
+        }
+    }
+
+    /// A job that was granted, released, retried or reset is no suspect any more.
+    pub(crate) fn clear_crashes(&mut self, slot: u32) {
+        if let Some(job) = self.jobs.get_mut(slot) {
+            job.set_alone(false);
+            if job.has_cold()
+                && let Some(cold) = self.cold.get_mut(&job.id)
+            {
+                cold.crashes = 0;
+            }
+        }
+    }
+
+    /// Give a new record its options.
+    pub(crate) fn equip(&mut self, slot: u32, options: u32) {
+        let logs = match self.options.get(options) {
+            Some(options) => options.log_status_change,
+            None => LogStatusChange::Off,
+        };
+        if let Some(job) = self.jobs.get_mut(slot) {
+            job.options = options;
+            job.set_logs(logs);
+        }
+    }
+
+    /// Refuse what a service that grants no more refuses.
+    pub(crate) fn check_running(&self) -> Result<(), Error> {
+        match self.phase {
+            Phase::Running => Ok(()),
+            Phase::Stopped => Err(Error::Closed(Closed::Stopped)),
+            Phase::Closed => Err(Error::Closed(Closed::Closed)),
+        }
+    }
+
+    /// A number from 0 to 1, for jitter.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn random(&mut self) -> f64 {
+        // xorshift64: spread, not secrecy, is wanted.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+}

@@ -1,0 +1,81 @@
+//! Checking that what is derived agrees with what it is derived from; one line per fault.
+
+use hashbrown::HashMap;
+
+use super::record::Payload;
+use super::state::State;
+use super::{Caller, Engine, Tick};
+use crate::error::Error;
+use crate::job::Status;
+use crate::stats::Counters;
+
+impl<P: Payload> Engine<P> {
+    /// Recount everything; one line per fault, none when sound.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub fn verify(&self, caller: &impl Caller) -> Result<Vec<String>, Error> {
+        self.call(caller, Tick::Before, |state| Ok(state.faults()))
+    }
+}
+
+impl<P: Payload> State<P> {
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut counted: HashMap<u32, Counters> = HashMap::new();
+        let mut sum = Counters::default();
+        for (slot, job) in self.jobs.iter() {
+            for counters in [&mut sum, counted.entry(job.topic).or_default()] {
+                *counters.gauge(job.status) += 1;
+                counters.dead += u64::from(job.reason().is_some_and(crate::job::Reason::is_dead));
+            }
+            if self.ids.get(job.id) != Some(slot) {
+                faults.push(format!("job {} is not found by its id", job.id));
+            }
+            if job.status == Status::Reserved && self.leases.get(job.prev).is_none_or(|lease| lease.job != slot) {
+                faults.push(format!("job {} is reserved without a lease", job.id));
+            }
+        }
+        for (slot, topic) in self.topics.iter() {
+            let there = counted.remove(&slot).unwrap_or_default();
+            compare(&mut faults, &format!("topic {:?}", topic.name), &topic.counters, &there);
+            if u64::try_from(topic.ready.len()) != Ok(there.ready) {
+                faults.push(format!("topic {:?}: {} jobs are queued, {} are ready", topic.name, topic.ready.len(), there.ready));
+            }
+        }
+        faults.extend(counted.keys().map(|slot| format!("jobs stand in topic slot {slot}, which is none")));
+        compare(&mut faults, "all topics", &self.total, &sum);
+        self.compare_lengths(&mut faults, &sum);
+        faults
+    }
+
+    fn compare_lengths(&self, faults: &mut Vec<String>, sum: &Counters) {
+        let lengths = [
+            ("ids", self.ids.len(), sum.present()),
+            ("delay wheel", self.delays.len(), sum.delayed),
+            ("leases", self.leases.len(), sum.reserved),
+        ];
+        for (what, length, wanted) in lengths {
+            if u64::try_from(length) != Ok(wanted) {
+                faults.push(format!("{what}: {length} entries for {wanted} jobs"));
+            }
+        }
+    }
+}
+
+fn compare(faults: &mut Vec<String>, what: &str, counters: &Counters, there: &Counters) {
+    let pairs = [
+        ("ready", counters.ready, there.ready),
+        ("delayed", counters.delayed, there.delayed),
+        ("reserved", counters.reserved, there.reserved),
+        ("done", counters.done, there.done),
+        ("canceled", counters.canceled, there.canceled),
+        ("dead", counters.dead, there.dead),
+        ("enqueued", counters.enqueued, counters.accounted()),
+    ];
+    for (name, said, is) in pairs {
+        if said != is {
+            faults.push(format!("{what}: {name} is {said}, counted {is}"));
+        }
+    }
+}

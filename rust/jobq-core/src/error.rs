@@ -1,0 +1,257 @@
+//! Everything that can go wrong, with the text a user reads: what was asked, what was found, the way out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::job::{JobId, Status, Token};
+use crate::options::seconds;
+
+/// An error from outside the core (a user's repository, a signal handler) that goes through it unchanged.
+pub type Foreign = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Why a call was refused. Unless a variant says otherwise, nothing was changed.
+#[derive(Clone, Debug)]
+pub enum Error {
+    /// A value that no call of this kind accepts; the text names the parameter, what was wanted and what came.
+    Invalid(String),
+    /// No job has this id: never enqueued, deleted, or purged.
+    JobNotFound(JobId),
+    /// The state machine has no such step from where the job stands.
+    InvalidTransition(Transition),
+    /// The caller does not hold the job.
+    LeaseLost(Box<Lost>),
+    /// A limit on what is in the service was reached.
+    QueueFull(Full),
+    /// The service is closed, stopped, or belongs to the parent process.
+    Closed(Closed),
+    /// A call into the service from inside a repository's method, which would wait for itself.
+    Reentered,
+    /// A repository refused or failed; the first caller gets what the repository raised.
+    Repository(Foreign),
+    /// A repository failed earlier; everything but close is refused.
+    Failed(Foreign),
+    /// The thread was told to stop waiting (a signal handler raised).
+    Interrupted(Foreign),
+    /// What the repository holds is not what jobq wrote.
+    Corrupt(String),
+    /// A panic happened under the lock; the state can no longer be trusted.
+    Internal,
+}
+
+/// A step that the state machine does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The job.
+    pub id: JobId,
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Where it stands.
+    pub status: Status,
+    /// What was asked.
+    pub verb: &'static str,
+}
+
+/// A holder's call whose lease is over.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// The job.
+    pub id: JobId,
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// The caller's token.
+    pub token: Token,
+    /// What was asked.
+    pub verb: &'static str,
+    /// Where the job stands; `None` when it is gone.
+    pub status: Option<Status>,
+    /// Who holds it now.
+    pub holder: Option<Token>,
+    /// The lease's length in milliseconds.
+    pub lease: u64,
+    /// Milliseconds since the lease's deadline; `None` when that is not past.
+    pub overdue: Option<u64>,
+    /// Whether this handle has settled the job itself.
+    pub settled: Settled,
+    /// All lost jobs of a call for many; else this one.
+    pub ids: Vec<JobId>,
+}
+
+/// Whether a handle has ended its lease itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It has not.
+    No,
+    /// It has.
+    Yes,
+}
+
+/// The limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// `Limits.max_jobs`: its value, how many are live, how many were to be added.
+    Jobs {
+        /// The limit.
+        limit: u64,
+        /// Live jobs.
+        live: u64,
+        /// Asked for.
+        more: u64,
+    },
+    /// `Limits.max_topics`.
+    Topics {
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// Why the service takes no such call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// `close()` was called.
+    Closed,
+    /// `stop()` was called: no more grants.
+    Stopped,
+    /// The process was forked; the service lives in the parent.
+    Forked,
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(text) | Self::Corrupt(text) => f.write_str(text),
+            Self::JobNotFound(id) => {
+                write!(f, "no job {id}: it was never enqueued, or it was deleted or purged by the retention")
+            }
+            Self::InvalidTransition(step) => step.fmt(f),
+            Self::LeaseLost(lost) => lost.fmt(f),
+            Self::QueueFull(full) => full.fmt(f),
+            Self::Closed(closed) => closed.fmt(f),
+            Self::Reentered => f.write_str(
+                "the service was called from inside a method of its own repository: it would wait for itself; \
+                 let the method return first",
+            ),
+            Self::Repository(cause) | Self::Interrupted(cause) => cause.fmt(f),
+            Self::Failed(cause) => write!(
+                f,
+                "the repository failed and nothing is accepted any more ({cause}): close this service and open it again"
+            ),
+            Self::Internal => f.write_str(
+                "a defect of jobq: an operation broke off half way and the service refuses further work; \
+                 close it and open it again",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, topic, status, verb } = self;
+        write!(f, "job {id} of {topic:?} is {status}: {verb}() is not possible and changed nothing. ")?;
+        f.write_str(match (*verb, status) {
+            ("reset", Status::Reserved) => {
+                "Pass force=True to take it from its holder, or wait until it is settled."
+            }
+            ("delete", Status::Reserved) => "Cancel it first; its holder then gets LeaseLost.",
+            ("cancel", _) => "It has already ended.",
+            _ => "Look at its status first.",
+        })
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, topic, token, verb, .. } = self;
+        if self.settled == Settled::Yes {
+            return write!(
+                f,
+                "job {id} of {topic:?} was already settled through this handle (token {token}). \
+                 {verb}() changed nothing. A handle settles its job once."
+            );
+        }
+        write!(f, "job {id} of {topic:?} is not held by token {token} any more: ")?;
+        if let Some(overdue) = self.overdue {
+            write!(f, "its lease of {} s ran out {} s ago and ", seconds(self.lease), seconds(overdue))?;
+        }
+        match (self.holder, self.status) {
+            (Some(holder), _) => write!(f, "token {holder} holds it now")?,
+            (None, Some(status)) => write!(f, "it is {status} now")?,
+            (None, None) => f.write_str("the job is gone (deleted or purged)")?,
+        }
+        write!(f, ". {verb}() changed nothing.")?;
+        if self.overdue.is_some() {
+            f.write_str(" Take a longer lease (JobOptions.lease) or call job.extend() while it runs.")?;
+        }
+        if self.ids.len() > 1 {
+            write!(f, " ({} jobs of this call were lost; `ids` names them, the others were settled.)", self.ids.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jobs { limit, live, more } => write!(
+                f,
+                "max_jobs is {limit}: {live} jobs are ready, delayed or reserved and {more} more would pass it. \
+                 Nothing was queued. Wait until workers have taken some (JobService.join), or raise Limits.max_jobs."
+            ),
+            Self::Topics { limit } => write!(
+                f,
+                "max_topics is {limit} and as many topics are in use. Nothing was queued. \
+                 Use a topic that exists, or raise Limits.max_topics."
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the service is closed: open it again",
+            Self::Stopped => {
+                "the service was stopped: it grants no more jobs; settling and enqueue go on until close()"
+            }
+            Self::Forked => {
+                "this service belongs to the parent of this forked process: open a service of your own in the child, \
+                 or do the work in the parent"
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> Lost {
+        Lost {
+            id: JobId(42),
+            topic: Arc::from("mail"),
+            token: Token(7),
+            verb: "done",
+            status: Some(Status::Reserved),
+            holder: Some(Token(9)),
+            lease: 60_000,
+            overdue: Some(3_200),
+            settled: Settled::No,
+            ids: vec![JobId(42)],
+        }
+    }
+
+    #[test]
+    fn a_lost_lease_says_what_happened_and_the_way_out() {
+        assert_eq!(
+            lost().to_string(),
+            "job 42 of \"mail\" is not held by token 7 any more: its lease of 60 s ran out 3.2 s ago and token 9 \
+             holds it now. done() changed nothing. Take a longer lease (JobOptions.lease) or call job.extend() \
+             while it runs."
+        );
+        let gone = Lost { status: None, holder: None, overdue: None, ..lost() };
+        assert!(gone.to_string().contains("the job is gone"), "{gone}");
+        let twice = Lost { settled: Settled::Yes, ..lost() };
+        assert!(twice.to_string().contains("already settled"), "{twice}");
+    }
+}

@@ -1,0 +1,186 @@
+//! A topic: a name with a queue of ready jobs, its waiters and its counts; and the table of all of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::clock::Mono;
+use crate::error::Error;
+use crate::options::Limits;
+use crate::ready::ReadyQueue;
+use crate::slab::Slab;
+use crate::stats::Counters;
+use crate::sync::Number;
+
+/// A named queue.
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    /// Tells this topic from an earlier one in the same slot.
+    pub(crate) generation: u32,
+    pub(crate) ready: ReadyQueue,
+    /// Who waits for a job here, oldest first; the numbers are those of the waiters' table.
+    pub(crate) waiters: BTreeSet<u64>,
+    pub(crate) counters: Counters,
+    pub(crate) paused: bool,
+    pub(crate) last_call: Mono,
+    /// Whether a look at its idleness is already planned.
+    pub(crate) watched: bool,
+    /// Whether its record waits to be written.
+    pub(crate) dirty: bool,
+}
+
+impl Topic {
+    /// Whether something keeps it: a job (finished ones too), a waiter, a pause.
+    pub(crate) fn is_used(&self) -> bool {
+        self.paused || !self.waiters.is_empty() || self.counters.present() > 0
+    }
+}
+
+/// All topics, by slot and by name.
+#[derive(Default)]
+pub(crate) struct Topics {
+    slab: Slab<Topic>,
+    names: HashMap<Arc<str>, u32>,
+    generation: u32,
+}
+
+impl Topics {
+    #[inline]
+    pub(crate) fn get(&self, slot: u32) -> Option<&Topic> {
+        self.slab.get(slot)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Topic> {
+        self.slab.get_mut(slot)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Topic)> {
+        self.slab.iter()
+    }
+
+    pub(crate) fn slot_of(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
+    /// The topic's slot, wherever the reference had it last.
+    #[inline]
+    pub(crate) fn find(&self, topic: TopicRef<'_>) -> Option<u32> {
+        match topic {
+            TopicRef::Name(name) => self.slot_of(name),
+            TopicRef::Handle(handle) => {
+                let (slot, generation) = handle.place();
+                match self.slab.get(slot) {
+                    Some(there) if there.generation == generation => Some(slot),
+                    _ => self.find_again(handle),
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn find_again(&self, handle: &TopicHandle) -> Option<u32> {
+        let slot = self.slot_of(&handle.name)?;
+        handle.remember(slot, self.slab.get(slot)?.generation);
+        Some(slot)
+    }
+
+    /// Make a topic whose name was checked.
+    pub(crate) fn insert(&mut self, name: Arc<str>, now: Mono) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.slab.insert(Topic {
+            name: Arc::clone(&name),
+            generation: self.generation,
+            ready: ReadyQueue::new(),
+            waiters: BTreeSet::new(),
+            counters: Counters::default(),
+            paused: false,
+            last_call: now,
+            watched: false,
+            dirty: false,
+        });
+        self.names.insert(name, slot);
+        slot
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<Topic> {
+        let topic = self.slab.remove(slot)?;
+        self.names.remove(&topic.name);
+        Some(topic)
+    }
+}
+
+/// A topic's name that remembers where the topic was found last.
+#[derive(Debug)]
+pub struct TopicHandle {
+    name: Arc<str>,
+    /// Generation in the upper half, slot in the lower. Generation 0 is no topic's.
+    place: Number,
+}
+
+impl TopicHandle {
+    /// A handle of a name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that no topic can have.
+    pub fn new(name: &str, limits: &Limits) -> Result<Self, Error> {
+        check_name(name, limits)?;
+        Ok(Self { name: Arc::from(name), place: Number::new(0) })
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn place(&self) -> (u32, u32) {
+        let place = self.place.peek();
+        let low = u32::try_from(place & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        (low, u32::try_from(place >> 32).unwrap_or(0))
+    }
+
+    fn remember(&self, slot: u32, generation: u32) {
+        self.place.set(u64::from(generation) << 32 | u64::from(slot));
+    }
+}
+
+/// How a call names its topic.
+#[derive(Clone, Copy, Debug)]
+pub enum TopicRef<'a> {
+    /// By its name, which is checked when it is new.
+    Name(&'a str),
+    /// By a handle.
+    Handle(&'a TopicHandle),
+}
+
+impl<'a> TopicRef<'a> {
+    /// The topic's name.
+    #[must_use]
+    pub fn name(self) -> &'a str {
+        match self {
+            Self::Name(name) => name,
+            Self::Handle(handle) => &handle.name,
+        }
+    }
+}
+
+/// Whether a topic may have this name.
+///
+/// # Errors
+/// [`Error::Invalid`]: empty, longer than `max_topic_name`, or with a NUL.
+pub fn check_name(name: &str, limits: &Limits) -> Result<(), Error> {
+    let wanted = limits.max_topic_name;
+    let came = match name.len() {
+        0 => "an empty one".to_owned(),
+        length if length > wanted => format!("{length} bytes"),
+        _ if name.contains('\0') => "one with a NUL".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Error::Invalid(format!("topic must be a name of 1 to {wanted} bytes of UTF-8 without NUL, not {came}")))
+}

@@ -1,0 +1,1 @@
+"""An independent model of jobq, the machine and the driver that hold the service against it, step by step."""

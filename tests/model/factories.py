@@ -1,0 +1,10 @@
+"""The kinds of service a walk may stand on: those of the conformance suite, found from pytest and from `python -m`."""
+
+try:
+    from conformance.factory import FACTORIES, Factory  # pytest has tests/ on its path
+except ModuleNotFoundError:
+    from tests.conformance.factory import FACTORIES, Factory  # python -m tests.model.driver
+
+MEMORY = next(factory for factory in FACTORIES if factory.name == "memory")
+
+__all__ = ["FACTORIES", "MEMORY", "Factory"]

@@ -1,0 +1,115 @@
+"""What a walk stands on: a service and a model side by side, and what a program would hold of the service.
+
+Handles, streams and ids are picked by number, so that a walk is told by its steps alone. The ground is also the
+model's oracle for the few things that the contract leaves open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from jobq import Job, Topic
+from jobq.testing import ManualClock
+
+from .factories import Factory
+from .model import Model
+from .state import Lease, Refused, Settings
+from .translate import Outcome, job_options, limits, milliseconds, retention
+from .vocabulary import HANDLE_OPTIONS
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Held:
+    """A handle and the model's lease for it."""
+
+    job: Job
+    lease: Lease
+
+
+@dataclass
+class Stream:
+    """An iterator of consume(), and what the model has granted to it and it has not yielded."""
+
+    jobs: Iterator[Job]
+    topic: str
+    batch: int
+    ahead: list[Lease] = field(default_factory=list)
+    over: bool = False
+
+
+class Ground:
+    """One service of one factory beside one model."""
+
+    def __init__(self, factory: Factory, settings: Settings) -> None:
+        self.factory = factory.fresh()
+        self.settings = settings
+        self.clock = ManualClock()
+        self.model = Model(settings, milliseconds(self.clock.now()), self)
+        self.svc = self.factory.open(self.clock, **self._service_options())
+        self.held: list[Held] = []
+        self.streams: list[Stream] = []
+        self.known: list[int] = []
+        """Every id ever given, in order."""
+        self.tokens: list[tuple[int, int]] = []
+        """(order of the grant, token), ascending in both (I4)."""
+        self.payloads = 0
+        self._handles: dict[str, Topic] = {}
+
+    def _service_options(self) -> dict[str, Any]:
+        return {
+            "defaults": job_options(self.settings.defaults),
+            "retention": retention(self.settings.kept),
+            "dead_retention": retention(self.settings.dead),
+            "limits": limits(self.settings.caps),
+        }
+
+    # -- what the model may ask -----------------------------------------------------------------------------------
+
+    def due(self, id: int) -> int | None:
+        info = self.svc.info(id)
+        return None if info.due_at is None else milliseconds(info.due_at)
+
+    def knows(self, topic: str) -> bool:
+        return topic in self.svc.topics()
+
+    def ready_at(self, id: int) -> int:
+        info = self.svc.info(id)
+        assert info.ready_at is not None, f"job {id} is {info.status} after open, not ready"
+        return milliseconds(info.ready_at)
+
+    # -- helpers --------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _pick(things: Sequence[_T], number: int) -> _T:
+        return things[-1 - number % len(things)]
+
+    def _picks(self, things: Sequence[_T], numbers: Sequence[int]) -> list[_T]:
+        return [self._pick(things, number) for number in numbers]
+
+    @staticmethod
+    def _agree(real: Outcome, modelled: Callable[[], object]) -> None:
+        """Run the model's call and hold the service's outcome against its return value or refusal."""
+        try:
+            value = modelled()
+        except Refused as refused:
+            assert real.kind == refused.kind, f"wanted {refused}, got {real}"
+            for name, fact in refused.facts.items():
+                assert real.facts.get(name) == fact, (
+                    f"{refused.kind}.{name} is {real.facts.get(name)!r}, not {fact!r}"
+                )
+            return
+        assert real.kind is None, f"raised {real.kind}: {real.text}; the model returned {value!r}"
+        assert real.value == value, f"returned {real.value!r}, not {value!r}"
+
+    def _payload(self, size: int) -> bytes:
+        self.payloads += 1
+        return (self.payloads.to_bytes(4, "big") * 3)[-size:] if size else b""
+
+    def _handle(self, topic: str) -> Topic:
+        if topic not in self._handles:
+            self._handles[topic] = self.svc.topic(topic, options=job_options(HANDLE_OPTIONS))
+        return self._handles[topic]
