@@ -83,7 +83,9 @@ def signature_of_node(node: ast.FunctionDef, *, bound: bool) -> str:
     positional += [(arg, kind.POSITIONAL_OR_KEYWORD) for arg in args.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults))
     defaults += args.defaults
-    parameters = [make(arg.arg, how, default) for (arg, how), default in zip(positional, defaults, strict=True)]
+    parameters = [
+        make(arg.arg, how, default) for (arg, how), default in zip(positional, defaults, strict=True)
+    ]
     if args.vararg:
         parameters.append(make(args.vararg.arg, kind.VAR_POSITIONAL, None))
     for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
@@ -114,12 +116,18 @@ def shapes_of_module(module: ModuleType, names: set[str]) -> Shapes:
 
 def shapes_of_class(cls: type) -> Shapes:
     name = cls.__name__
-    bases = [base.__name__ for base in cls.__bases__ if base is not object and not base.__name__.startswith("_")]
+    bases = [
+        base.__name__ for base in cls.__bases__ if base is not object and not base.__name__.startswith("_")
+    ]
     own = list(inspect.get_annotations(cls))
-    fields = {field.name: field for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else None
+    fields = (
+        {field.name: field for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else None
+    )
     frozen = fields is not None and bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined]
     kw_only = fields is not None and all(fields[field].kw_only for field in own)
-    shapes = {name: describe_class(bases, own if fields is not None else None, frozen=frozen, kw_only=kw_only)}
+    shapes = {
+        name: describe_class(bases, own if fields is not None else None, frozen=frozen, kw_only=kw_only)
+    }
     if issubclass(cls, enum.Enum):
         return shapes | {f"{name}.{member.name}": repr(member.value) for member in cls}
     if fields is None:
@@ -127,14 +135,20 @@ def shapes_of_class(cls: type) -> Shapes:
     for member, value in members_of(cls):
         if is_public(member) and member not in {"__init__", "__new__", *(fields or {})} and value is not None:
             shapes[f"{name}.{member}"] = shape_of_member(cls, member, value)
-    if any("__init__" in vars(base) or "__new__" in vars(base) for base in own_classes(cls)) and fields is None:
+    if (
+        any("__init__" in vars(base) or "__new__" in vars(base) for base in own_classes(cls))
+        and fields is None
+    ):
         shapes[f"{name}()"] = signature_of(cls, bound=False)
     return shapes
 
 
 def own_classes(cls: type) -> list[type]:
     """The class and its private bases, which are its own affair."""
-    return [cls, *(base for base in cls.__mro__[1:] if base.__name__.startswith("_") and "jobq" in base.__module__)]
+    return [
+        cls,
+        *(base for base in cls.__mro__[1:] if base.__name__.startswith("_") and "jobq" in base.__module__),
+    ]
 
 
 def members_of(cls: type) -> Iterator[tuple[str, object]]:
@@ -183,7 +197,9 @@ def differences(wanted: Shapes, found: Shapes, where: str) -> dict[str, str]:
         owner = name.split(".")[0].removesuffix("()")
         if wanted.get(name) == found.get(name) or (owner != name and owner in lines and owner not in found):
             continue
-        lines[name] = f"{where}: {name}: decided {wanted.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
+        lines[name] = (
+            f"{where}: {name}: decided {wanted.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
+        )
     return lines
 
 
@@ -205,7 +221,9 @@ def check(api: Path, stub: Path, package: ModuleType, testing: ModuleType) -> di
         lines.setdefault(name, f"package: {name}: must {'not ' if name in exported else ''}be in __all__")
     in_stub = shapes_of_file(stub)
     classes = {name.split(".")[0].removesuffix("()") for name in in_stub}
-    of_stub = {name: shape for name, shape in wanted.items() if name.split(".")[0].removesuffix("()") in classes}
+    of_stub = {
+        name: shape for name, shape in wanted.items() if name.split(".")[0].removesuffix("()") in classes
+    }
     for name, line in differences(of_stub, without_open_ends(in_stub, wanted), "stub").items():
         lines[name] = f"{lines[name]}\n{line}" if name in lines else line
     return lines
@@ -218,7 +236,9 @@ def report(lines: dict[str, str], intended: dict[str, str]) -> int:
         record = intended.get(name)
         is_recorded = record is not None and Path(record).is_file()
         failed = failed or not is_recorded
-        print(line, f"(intended: {record}{'' if is_recorded else ', which does not exist'})" if record else "")
+        print(
+            line, f"(intended: {record}{'' if is_recorded else ', which does not exist'})" if record else ""
+        )
     for name in intended.keys() - lines.keys():
         failed = True
         print(f"{name}: no difference any more, take it off INTENDED")
@@ -228,7 +248,9 @@ def report(lines: dict[str, str], intended: dict[str, str]) -> int:
 def main() -> int:
     lines = check(API, STUB, importlib.import_module("jobq"), importlib.import_module("jobq.testing"))
     status = report(lines, INTENDED)
-    print(f"api: {len(shapes_of_file(API))} names decided, {len(lines)} differ, {len(INTENDED)} of them intended")
+    print(
+        f"api: {len(shapes_of_file(API))} names decided, {len(lines)} differ, {len(INTENDED)} of them intended"
+    )
     return status
 
 

@@ -39,7 +39,9 @@ class Block:
 
     @property
     def is_doctest(self) -> bool:
-        return self.info == "pycon" or (self.info == "python" and bool(self.lines) and self.lines[0].startswith(">>>"))
+        return self.info == "pycon" or (
+            self.info == "python" and bool(self.lines) and self.lines[0].startswith(">>>")
+        )
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -126,7 +128,9 @@ def check_commands(readme: Path, makefile: Path) -> list[str]:
 def check_architecture(page: Path) -> tuple[int, list[str]]:
     """How many paths it names, and which of them do not exist; `<word>` and `*` stand for any one name."""
     lines = page.read_text(encoding="utf-8").splitlines()
-    faults = [f"{page.name}: {len(lines)} lines, to stay under {ARCHITECTURE_LINES}"] * (len(lines) >= ARCHITECTURE_LINES)
+    faults = [f"{page.name}: {len(lines)} lines, to stay under {ARCHITECTURE_LINES}"] * (
+        len(lines) >= ARCHITECTURE_LINES
+    )
     count = 0
     for number, line in enumerate(lines, 1):
         for text in re.findall(r"`([^`\s]+)`", line):
@@ -157,7 +161,11 @@ def main(root: Path) -> int:
     counts = {"README blocks": in_readme, "docs blocks": in_docs, "examples": len(examples), "paths": paths}
     faults += [f"no {what} found: nothing was checked" for what, count in counts.items() if not count]
     print(*faults, sep="\n", end="\n" if faults else "")
-    print("docs:", ", ".join(f"{count} {what}" for what, count in counts.items()), f"checked, {len(faults)} faults")
+    print(
+        "docs:",
+        ", ".join(f"{count} {what}" for what, count in counts.items()),
+        f"checked, {len(faults)} faults",
+    )
     return int(bool(faults))
 
 

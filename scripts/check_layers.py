@@ -168,7 +168,9 @@ def read_module(path: Path, name: list[str]) -> Module:
             at = end
             continue
         start = at
-        while words[at + 1 : at + 2] == ["::"] and re.fullmatch(r"[A-Za-z_]\w*", "".join(words[at + 2 : at + 3])):
+        while words[at + 1 : at + 2] == ["::"] and re.fullmatch(
+            r"[A-Za-z_]\w*", "".join(words[at + 2 : at + 3])
+        ):
             at += 2
         if at > start or LOCK.match(word):
             module.named.append((line, absolute(words[start : at + 1 : 2], name, len(inner))))
@@ -265,7 +267,11 @@ def breaches_of(name: str, layer: str, modules: dict[str, Module]) -> list[tuple
 
 def crates(folder: Path) -> set[str]:
     manifest = folder / "Cargo.toml"
-    return set(tomllib.loads(manifest.read_text(encoding="utf-8")).get("dependencies", {})) if manifest.exists() else set()
+    return (
+        set(tomllib.loads(manifest.read_text(encoding="utf-8")).get("dependencies", {}))
+        if manifest.exists()
+        else set()
+    )
 
 
 def check_binding(root: Path) -> tuple[int, list[str]]:
@@ -284,7 +290,9 @@ def check_package(root: Path) -> tuple[int, list[str]]:
     found: list[str] = []
     for path in files:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        for_types = {id(inner) for node in ast.walk(tree) if is_type_checking(node) for inner in ast.walk(node)}
+        for_types = {
+            id(inner) for node in ast.walk(tree) if is_type_checking(node) for inner in ast.walk(node)
+        }
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -292,7 +300,11 @@ def check_package(root: Path) -> tuple[int, list[str]]:
                 names = [node.module or ""]
             else:
                 continue
-            allowed = sys.stdlib_module_names | {"jobq"} | ({"typing_extensions"} if id(node) in for_types else set())
+            allowed = (
+                sys.stdlib_module_names
+                | {"jobq"}
+                | ({"typing_extensions"} if id(node) in for_types else set())
+            )
             where = f"{path.relative_to(root)}:{node.lineno}"
             found += [f"{where}: imports {name}" for name in names if name.split(".")[0] not in allowed]
     return len(files), found

@@ -48,11 +48,22 @@ def main(report: Path, pages: list[Path], without: dict[str, str] = WITHOUT_TEST
     faults += [f"{page}: names no test" for page in pages if not names_in([page])]
     rules = {f"{letter}{number}" for letter, last in RULES.items() for number in range(1, last + 1)}
     tested = rules_tested(ran)
-    faults += [f"contract {rule}: no test named test_{rule}_... ran" for rule in sorted(rules - tested - set(without))]
-    faults += [f"contract {rule}: has a test now, take it off WITHOUT_TEST" for rule in sorted(tested & set(without))]
-    faults += [f"contract {rule}: no such rule, yet a test is named after it" for rule in sorted(tested - rules) if rule[0] in RULES]
+    faults += [
+        f"contract {rule}: no test named test_{rule}_... ran"
+        for rule in sorted(rules - tested - set(without))
+    ]
+    faults += [
+        f"contract {rule}: has a test now, take it off WITHOUT_TEST" for rule in sorted(tested & set(without))
+    ]
+    faults += [
+        f"contract {rule}: no such rule, yet a test is named after it"
+        for rule in sorted(tested - rules)
+        if rule[0] in RULES
+    ]
     print(*faults, sep="\n", end="\n" if faults else "")
-    print(f"names: {len(named)} tests named in docs, {len(tested & rules)} of {len(rules)} rules tested, {len(faults)} faults")
+    print(
+        f"names: {len(named)} tests named in docs, {len(tested & rules)} of {len(rules)} rules tested, {len(faults)} faults"
+    )
     return int(bool(faults))
 
 

@@ -61,8 +61,12 @@ def faults_of_wheel(wheel: Path) -> list[str]:
 def run(command: list[str | Path], folder: Path) -> str:
     """Standard output, in a user's environment: without what our Makefile sets. What fails or hangs ends the check."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    kept["PATH"] = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if part != str(PROGRAMS))
-    done = subprocess.run(command, cwd=folder, env=kept, check=True, timeout=LIMIT, stdout=subprocess.PIPE, text=True)
+    kept["PATH"] = os.pathsep.join(
+        part for part in os.environ["PATH"].split(os.pathsep) if part != str(PROGRAMS)
+    )
+    done = subprocess.run(
+        command, cwd=folder, env=kept, check=True, timeout=LIMIT, stdout=subprocess.PIPE, text=True
+    )
     return done.stdout
 
 

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterable
 
 COMMAND = ["cargo", "test", "--locked", "--workspace"]
-RESULT = re.compile(r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; (\d+) filtered out")
+RESULT = re.compile(
+    r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; (\d+) filtered out"
+)
 
 
 def count(lines: Iterable[str]) -> tuple[int, int]:

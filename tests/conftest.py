@@ -18,7 +18,9 @@ DEFAULT = os.environ.get("JOBQ_HYPOTHESIS_PROFILE", "dev")
 # No deadline, and too slow is no fault: on a machine that others use a slow example means nothing.
 _COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
 
-settings.register_profile("ci", derandomize=True, database=None, max_examples=100, stateful_step_count=50, **_COMMON)
+settings.register_profile(
+    "ci", derandomize=True, database=None, max_examples=100, stateful_step_count=50, **_COMMON
+)
 settings.register_profile(
     "explore", derandomize=False, database=None, max_examples=200, stateful_step_count=80, **_COMMON
 )
@@ -38,4 +40,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     seed = config.getoption("--hypothesis-seed")
-    return f"hypothesis: profile {profile_of(config)}" + (f", --hypothesis-seed={seed}" if seed is not None else "")
+    return f"hypothesis: profile {profile_of(config)}" + (
+        f", --hypothesis-seed={seed}" if seed is not None else ""
+    )

@@ -47,6 +47,7 @@ def make_world(**settings: Any) -> World:
     clock = ManualClock()
     svc = jobq.JobService(clock=clock, **settings)
     topic = svc.topic("mail")
+    ready = svc.enqueue("mail", SECRET, 1)  # less urgent than those that are taken and finished here
     done = svc.enqueue("mail", SECRET)
     svc.reserve("mail", 1, timeout=0)[0].done()
     canceled = svc.enqueue("mail", SECRET)
@@ -54,7 +55,6 @@ def make_world(**settings: Any) -> World:
     reserved = svc.enqueue("mail", SECRET)
     job = svc.reserve("mail", 1, timeout=0)[0]
     assert job.id == reserved
-    ready = svc.enqueue("mail", SECRET)
     delayed = svc.enqueue("mail", SECRET, delay=3600)
     return World(svc, clock, topic, job, ready, delayed, done, canceled)
 

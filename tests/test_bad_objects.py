@@ -181,11 +181,16 @@ def test_a_bad_payload_is_refused(world: World, case: Case) -> None:
         "tuple-of-3": ((SECRET, 1, 2), TypeError),
         "empty-tuple": ((), TypeError),
         "list-pair": ([SECRET, 1], TypeError),
-        "weight-first": ((1, SECRET), TypeError),
     },
 )
 def test_a_bad_item_is_refused(world: World, case: Case) -> None:
     check(world, case)
+
+
+@pytest.mark.parametrize("spot", ITEMS, ids=str)
+def test_an_item_the_wrong_way_round_names_its_index(world: World, spot: Spot) -> None:
+    with refused(world, TypeError, "17"):
+        spot.call(world, (1, SECRET))
 
 
 @pytest.mark.parametrize("weight", [2**15, -(2**15) - 1, 10**30], ids=str)

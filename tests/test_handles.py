@@ -14,7 +14,7 @@ from typing import Any
 import jobq
 import pytest
 from child import Child, run
-from jobq import JobOptions, JobService, Reason, Status
+from jobq import JobOptions, JobService, Reason, Retention, Status
 from jobq.testing import ManualClock
 from surface import books_balance
 from waits import Crew, until
@@ -372,7 +372,9 @@ class Feed:
 
 def test_an_iterable_may_call_the_queue_it_feeds(svc: JobService) -> None:
     """It is read to its end first: what it enqueues itself comes before, and the batch stays in one piece."""
-    ids = svc.enqueue_many("t", Feed([b"a", b"b", b"c"], lambda: svc.enqueue("t", b"own")))
+    feed = Feed([b"a", b"b", b"c"], lambda: svc.enqueue("t", b"own"))
+    ids = svc.enqueue_many("t", feed)
+    del feed
     assert list(ids) == [4, 5, 6]
     assert [svc.payload(id) for id in ids] == [b"a", b"b", b"c"]
     assert svc.topic_stats("t").enqueued == 7
@@ -394,9 +396,30 @@ def test_an_iterable_may_close_the_service_it_feeds(svc: JobService) -> None:
 # -- the collector -------------------------------------------------------------------------------------------
 
 
+def every_way(svc: JobService, turn: int) -> None:
+    """Calls that allocate: lists, handles, views, dates, exceptions."""
+    garbage: list[Any] = [Trigger(lambda: svc.enqueue("from-del", b""))]
+    garbage.append(garbage)
+    ids = svc.enqueue_many("t", [b"x", (b"y", turn % 5)] * 10, delay=None if turn % 2 else 0)
+    svc.info(ids[0])
+    svc.enqueue("t", bytearray(b"z"), options=JobOptions(name="n"))
+    jobs = svc.reserve("t", 20, timeout=0)
+    svc.retry_many(jobs[:3], 0, error=ValueError("again"))
+    jobs[3].log("a %s", "line")
+    svc.done_many(jobs[3:9])
+    with jobs[9] as job:
+        job.extend(60)
+    jobs.clear()
+    list(svc.find(limit=5))
+    svc.topic_stats("t")
+    for job in svc.consume("t", batch=4, idle=0):
+        job.done()
+
+
 def collect_all_the_time() -> None:
     """The collector runs at each allocation and calls the queue from there; in a child, for a hang's sake."""
-    with JobService(clock=ManualClock(), defaults=JobOptions(min_backoff=0)) as svc:
+    keep = Retention.none()
+    with JobService(clock=ManualClock(), defaults=JobOptions(min_backoff=0), retention=keep) as svc:
 
         def call(phase: str, info: dict[str, int]) -> None:
             svc.enqueue("from-collector", b"")
@@ -406,25 +429,12 @@ def collect_all_the_time() -> None:
         gc.freeze()  # what is here already need not be looked through each time
         gc.callbacks.append(call)
         gc.set_threshold(1, 1, 1)
-        for turn in range(100):
-            garbage: list[Any] = [Trigger(lambda: svc.enqueue("from-del", b""))]
-            garbage.append(garbage)
-            ids = svc.enqueue_many("t", [b"x", (b"y", turn % 5)] * 10, delay=None if turn % 2 else 0)
-            svc.info(ids[0])
-            svc.enqueue("t", bytearray(b"z"), options=JobOptions(name="n"))
-            jobs = svc.reserve("t", 20, timeout=0)
-            svc.retry_many(jobs[:3], 0, error=ValueError("again"))
-            jobs[3].log("a %s", "line")
-            svc.done_many(jobs[3:9])
-            with jobs[9] as job:
-                job.extend(60)
-            jobs.clear()
-            list(svc.find(limit=5))
-            svc.topic_stats("t")
-            for job in svc.consume("t", batch=4, idle=0):
-                job.done()
-        gc.callbacks.remove(call)
-        gc.set_threshold(700, 10, 10)
+        try:
+            for turn in range(100):
+                every_way(svc, turn)
+        finally:
+            gc.callbacks.remove(call)
+            gc.set_threshold(700, 10, 10)
         gc.collect()
         books_balance(svc.stats())
         assert svc.topic_stats("from-del").enqueued == 100

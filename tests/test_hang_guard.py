@@ -27,12 +27,19 @@ def test_deadlock():
 """
 
 
-
 def start_deadlock(folder: Path, *options: str) -> subprocess.Popen[str]:
     """The deadlock under the project's own settings, with a shorter fuse."""
     test = folder / "test_deadlock.py"
     test.write_text(DEADLOCK, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-c", str(PROJECT / "pyproject.toml"), f"--rootdir={folder}", "-s"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        str(PROJECT / "pyproject.toml"),
+        f"--rootdir={folder}",
+        "-s",
+    ]
     command += ["-p", "no:cacheprovider", "-o", "faulthandler_timeout=1", *options, str(test)]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -25,7 +25,13 @@ def drawn(folder: Path, *arguments: str, **environment: str) -> tuple[str, str]:
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=True, timeout=100
+        command,
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
     )
     header = re.search(r"^hypothesis: .*$", done.stdout, re.MULTILINE)
     numbers = re.search(r"drawn (\[.*\])", done.stdout)

@@ -34,16 +34,13 @@ def test_W2_join_waits_for_every_live_job(svc: JobService, state: str) -> None:
     assert (job is None) == (state != "reserved")
 
 
-Ends = dict[str, Callable[[JobService, ManualClock], object]]
-
-
 def end_by_expiry(svc: JobService, clock: ManualClock) -> None:
     job = hold(svc)
     clock.advance(5)
     assert not job.settled
 
 
-ENDS: Ends = {
+ENDS: dict[str, Callable[[JobService, ManualClock], object]] = {
     "done": lambda svc, clock: hold(svc).done(),
     "done_many": lambda svc, clock: svc.done_many([hold(svc)]),
     "rejected": lambda svc, clock: hold(svc).cancel(),

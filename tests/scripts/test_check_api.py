@@ -9,7 +9,7 @@ from types import ModuleType
 import check_api
 import pytest
 
-API = '''
+API = """
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,9 +48,9 @@ class Service:
 class ManualClock:
     def __init__(self, start: int | None = None) -> None: ...
     def log(self, message: str, *args: object) -> None: ...
-'''
+"""
 
-PACKAGE = '''
+PACKAGE = """
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -87,9 +87,9 @@ class Service(_Value):
     @property
     def closed(self): ...
     def _private(self): ...
-'''
+"""
 
-STUB = '''
+STUB = """
 class Service:
     def __new__(cls, jobs: int | None = None, *, max_crashes: int = 3) -> Self: ...
     def __exit__(self, exc: BaseException | None, /) -> None: ...
@@ -101,14 +101,14 @@ class Service:
     def __eq__(self, other: object, /) -> bool: ...
 
 def _private() -> None: ...
-'''
+"""
 
-CLOCK = '''
+CLOCK = """
 __all__ = ["ManualClock"]
 class ManualClock:
     def __new__(cls, start=None): ...
     def log(self, message, *args): ...
-'''
+"""
 
 
 def module(name: str, source: str) -> ModuleType:
@@ -121,7 +121,9 @@ def module(name: str, source: str) -> ModuleType:
 def check(folder: Path, package: str = PACKAGE, stub: str = STUB, clock: str = CLOCK) -> dict[str, str]:
     (folder / "api.pyi").write_text(API, encoding="utf-8")
     (folder / "stub.pyi").write_text(stub, encoding="utf-8")
-    return check_api.check(folder / "api.pyi", folder / "stub.pyi", module("jobq_a", package), module("jobq_b", clock))
+    return check_api.check(
+        folder / "api.pyi", folder / "stub.pyi", module("jobq_a", package), module("jobq_b", clock)
+    )
 
 
 def test_the_same_api_shows_no_difference(tmp_path: Path) -> None:
@@ -153,7 +155,9 @@ def test_the_same_api_shows_no_difference(tmp_path: Path) -> None:
         pytest.param('"Lost", ', "", "Lost", id="not exported"),
         pytest.param('["Info"', '["open", "Info"', "open", id="exported open"),
         pytest.param("JobId = int", "Other = int", "JobId", id="value"),
-        pytest.param("class Status", "class Extra: ...\n__all__.append('Extra')\nclass Status", "Extra", id="new class"),
+        pytest.param(
+            "class Status", "class Extra: ...\n__all__.append('Extra')\nclass Status", "Extra", id="new class"
+        ),
     ],
 )
 def test_a_difference_of_the_package_is_seen(tmp_path: Path, old: str, new: str, name: str) -> None:
@@ -184,4 +188,6 @@ def test_an_intended_difference_needs_its_record(tmp_path: Path) -> None:
     assert check_api.report(lines, {"Sled": str(record)}) == 1
     record.touch()
     assert check_api.report(lines, {"Sled": str(record)}) == 0
-    assert check_api.report(lines, {"Sled": str(record), "open": str(record)}) == 1, "a difference that is no more"
+    assert check_api.report(lines, {"Sled": str(record), "open": str(record)}) == 1, (
+        "a difference that is no more"
+    )

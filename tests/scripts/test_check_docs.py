@@ -9,14 +9,23 @@ import pytest
 
 README = "# it\n\n```python\nx = 1\n```\n\n```python\nassert x == 1\n```\n\n```sh\nmake demo  # see\npip install .\n```\n"
 PAGE = "Indented:\n\n  ```python\n  if True:\n      y = 2\n  ```\n\n```pycon\n>>> 1 + 1\n2\n```\n"
-ARCHITECTURE = "Touch `src/fsm.rs`, `Makefile`, `src/`, `src/*.rs`, `src/<verb>.rs`; `svc.enqueue` is no path.\n"
+ARCHITECTURE = (
+    "Touch `src/fsm.rs`, `Makefile`, `src/`, `src/*.rs`, `src/<verb>.rs`; `svc.enqueue` is no path.\n"
+)
 
 
 def check(root: Path, **changed: str) -> int:
     """A project whose docs are sound, but for the files that `changed` replaces (`__` stands for `/`)."""
-    files = {"README.md": README, "docs/page.md": PAGE, "ARCHITECTURE.md": ARCHITECTURE, "Makefile": "demo: ## run\n"}
+    files = {
+        "README.md": README,
+        "docs/page.md": PAGE,
+        "ARCHITECTURE.md": ARCHITECTURE,
+        "Makefile": "demo: ## run\n",
+    }
     files |= {"examples/a.py": "print('a')\n", "src/fsm.rs": ""}
-    for name, text in (files | {name.replace("__", "/").replace("_", "."): text for name, text in changed.items()}).items():
+    for name, text in (
+        files | {name.replace("__", "/").replace("_", "."): text for name, text in changed.items()}
+    ).items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -33,16 +42,24 @@ def test_sound_docs_are_green(tmp_path: Path) -> None:
         pytest.param({"README_md": README.replace("x == 1", "x == 2")}, "README.md", id="failing block"),
         pytest.param({"README_md": README.replace("x = 1", "x = ")}, "line 4", id="syntax error"),
         pytest.param({"README_md": "# it\n"}, "no README blocks", id="empty README"),
-        pytest.param({"README_md": README.replace("python\nx", "python no-run\nx")}, "README.md:4", id="not run"),
+        pytest.param(
+            {"README_md": README.replace("python\nx", "python no-run\nx")}, "README.md:4", id="not run"
+        ),
         pytest.param({"README_md": README.replace("python\nx", "py\nx")}, "README.md:4", id="other tag"),
         pytest.param({"README_md": README.replace("make demo", "make it")}, "make it", id="unknown target"),
-        pytest.param({"README_md": README.replace("pip install .", "pip install jobq")}, "pip", id="unknown command"),
+        pytest.param(
+            {"README_md": README.replace("pip install .", "pip install jobq")}, "pip", id="unknown command"
+        ),
         pytest.param({"README_md": README.replace("```sh", "```bash")}, "bash", id="shell under another tag"),
         pytest.param({"docs__page_md": PAGE.replace("y = 2", "y = z")}, "docs/page.md", id="failing page"),
-        pytest.param({"docs__page_md": PAGE.replace(">\n2", ">\n3").replace("+ 1\n2", "+ 1\n3")}, "Got", id="doctest"),
+        pytest.param(
+            {"docs__page_md": PAGE.replace(">\n2", ">\n3").replace("+ 1\n2", "+ 1\n3")}, "Got", id="doctest"
+        ),
         pytest.param({"docs__page_md": "none"}, "no docs blocks", id="empty docs"),
         pytest.param({"examples__a_py": "raise SystemExit(3)"}, "examples/a.py", id="failing example"),
-        pytest.param({"examples__a_py": "import warnings; warnings.warn('w')"}, "examples/a.py", id="warning"),
+        pytest.param(
+            {"examples__a_py": "import warnings; warnings.warn('w')"}, "examples/a.py", id="warning"
+        ),
         pytest.param({"ARCHITECTURE_md": "`src/none.rs`"}, "src/none.rs", id="path gone"),
         pytest.param({"ARCHITECTURE_md": "`none.md` `src/`"}, "none.md", id="file gone"),
         pytest.param({"ARCHITECTURE_md": "nothing"}, "no paths", id="no path"),

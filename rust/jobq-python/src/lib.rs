@@ -1,1 +1,30 @@
-//! The Python binding of jobq.
+//! The Python binding of jobq: it converts, decides when the interpreter's lock is given up, and delegates.
+
+mod clock;
+mod convert;
+mod errors;
+mod iterators;
+mod job;
+mod registry;
+mod repository;
+mod service;
+mod topic;
+mod values;
+mod verbs;
+
+use pyo3::prelude::*;
+
+/// The extension module `jobq._jobq`.
+#[pymodule(gil_used = true)]
+fn _jobq(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    #[cfg(feature = "planted")]
+    m.add("_planted", true)?;
+    m.add_class::<service::PyJobService>()?;
+    m.add_class::<topic::PyTopic>()?;
+    m.add_class::<job::PyJob>()?;
+    m.add_class::<clock::PyManualClock>()?;
+    m.add_function(wrap_pyfunction!(convert::_milliseconds, m)?)?;
+    m.add_function(wrap_pyfunction!(registry::_forked, m)?)?;
+    m.add_function(wrap_pyfunction!(registry::_close_all, m)?)
+}

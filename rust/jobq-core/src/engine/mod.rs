@@ -107,6 +107,19 @@ impl<P: Payload> Engine<P> {
         &self.recovery
     }
 
+    /// Whether the job role remembers.
+    pub fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// Whether calls are taken.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub fn check_open(&self, _caller: &impl Caller) -> Result<(), Error> {
+        self.enter().map(|_| ())
+    }
+
     /// Its clock.
     pub fn clock(&self) -> &Clock {
         &self.clock

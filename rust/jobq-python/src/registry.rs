@@ -1,0 +1,68 @@
+//! Which services are open in this process: to close them at exit, and to keep a repository from serving two.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use jobq_core::engine::Engine;
+use jobq_core::sync;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::errors::run;
+use crate::verbs::Payload;
+
+struct Open {
+    engine: Weak<Engine<Payload>>,
+    /// Kept alive as long as they serve, so that their addresses name them.
+    repositories: Vec<Py<PyAny>>,
+    /// A service with something to write stays open until it is closed, if need be at exit.
+    _kept: Option<Arc<Engine<Payload>>>,
+}
+
+static SERVICES: Mutex<Vec<Open>> = Mutex::new(Vec::new());
+
+/// Never held over a call into Python that could come back here.
+fn services() -> MutexGuard<'static, Vec<Open>> {
+    SERVICES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Refuse a repository that serves an open service.
+pub(crate) fn check_free(repository: &Bound<'_, PyAny>, role: &str) -> PyResult<()> {
+    drop(prune());
+    let used = services().iter().any(|open| open.repositories.iter().any(|other| other.is(repository)));
+    if used {
+        return Err(PyValueError::new_err(format!(
+            "{role} serves another open service already: close that one first, or make another repository"
+        )));
+    }
+    Ok(())
+}
+
+/// Remember an open service.
+pub(crate) fn register(engine: &Arc<Engine<Payload>>, repositories: Vec<Py<PyAny>>) {
+    let kept = engine.writes().then(|| Arc::clone(engine));
+    services().push(Open { engine: Arc::downgrade(engine), repositories, _kept: kept });
+}
+
+/// Forget the closed ones; returned to be dropped outside the lock.
+fn prune() -> Vec<Open> {
+    let is_over = |open: &mut Open| open.engine.upgrade().is_none_or(|engine| engine.is_closed());
+    services().extract_if(.., is_over).collect()
+}
+
+/// Close every open service: at interpreter exit.
+#[pyfunction]
+pub(crate) fn _close_all(py: Python<'_>) {
+    let open: Vec<Arc<Engine<Payload>>> = services().iter().filter_map(|open| open.engine.upgrade()).collect();
+    for engine in open {
+        if let Err(error) = run(py, |caller| engine.close(caller)) {
+            error.write_unraisable(py, None);
+        }
+    }
+    drop(prune());
+}
+
+/// This process is a fork's child: the services in it are the parent's.
+#[pyfunction]
+pub(crate) fn _forked() {
+    sync::forked();
+}
