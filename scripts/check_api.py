@@ -1,7 +1,8 @@
 """Holds the package to tests/typing/api.pyi, the public API as it was decided.
 
-Compares names, parameters, defaults, properties, fields, enum members and bases of that file with what the imported
-package shows, and with the stub of its extension. Prints each difference; an intended one has a record in docs/adr/.
+Compares names, parameters, defaults, properties, fields, enum members and bases of that file with what
+the imported package shows, and with the stub of its extension. Prints each difference; an intended one
+has a record in docs/adr/.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Shapes = dict[str, str]
 """What is known of each public name: `JobService.enqueue` -> `(topic, payload, weight=0, ...)`."""
 
 
-# -- the decided API, and stubs: read, never run ---------------------------------------------------------------------
+# -- the decided API, and stubs: read, never run -----------------------------------------------------------
 
 
 def shapes_of_file(path: Path) -> Shapes:
@@ -78,27 +79,30 @@ def shape_of_method_node(node: ast.FunctionDef) -> str:
 
 def signature_of_node(node: ast.FunctionDef, *, bound: bool) -> str:
     args = node.args
-    kind = inspect.Parameter
-    positional = [(arg, kind.POSITIONAL_ONLY) for arg in args.posonlyargs]
-    positional += [(arg, kind.POSITIONAL_OR_KEYWORD) for arg in args.args]
+    positional = [*args.posonlyargs, *args.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults))
-    defaults += args.defaults
+    values = [value_of(node) for node in [*defaults, *args.defaults]]
+    make = inspect.Parameter
     parameters = [
-        make(arg.arg, how, default) for (arg, how), default in zip(positional, defaults, strict=True)
+        make(
+            arg.arg,
+            make.POSITIONAL_ONLY if arg in args.posonlyargs else make.POSITIONAL_OR_KEYWORD,
+            default=value,
+        )
+        for arg, value in zip(positional, values, strict=True)
     ]
     if args.vararg:
-        parameters.append(make(args.vararg.arg, kind.VAR_POSITIONAL, None))
+        parameters.append(make(args.vararg.arg, make.VAR_POSITIONAL))
     for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
-        parameters.append(make(arg.arg, kind.KEYWORD_ONLY, default))
+        parameters.append(make(arg.arg, make.KEYWORD_ONLY, default=value_of(default)))
     return str(inspect.Signature(parameters[1:] if bound else parameters))
 
 
-def make(name: str, kind: inspect._ParameterKind, default: ast.expr | None) -> inspect.Parameter:
-    value = inspect.Parameter.empty if default is None else ast.literal_eval(default)
-    return inspect.Parameter(name, kind, default=value)
+def value_of(default: ast.expr | None) -> object:
+    return inspect.Parameter.empty if default is None else ast.literal_eval(default)
 
 
-# -- the package as it runs ------------------------------------------------------------------------------------------
+# -- the package as it runs --------------------------------------------------------------------------------
 
 
 def shapes_of_module(module: ModuleType, names: set[str]) -> Shapes:
@@ -114,36 +118,29 @@ def shapes_of_module(module: ModuleType, names: set[str]) -> Shapes:
     return shapes
 
 
-def shapes_of_class(cls: type) -> Shapes:
+def shapes_of_class(cls: type[object]) -> Shapes:
     name = cls.__name__
-    bases = [
-        base.__name__ for base in cls.__bases__ if base is not object and not base.__name__.startswith("_")
-    ]
+    bases = [base.__name__ for base in cls.__bases__ if base is not object and is_public(base.__name__)]
     own = list(inspect.get_annotations(cls))
-    fields = (
-        {field.name: field for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else None
-    )
-    frozen = fields is not None and bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+    fields: dict[str, dataclasses.Field[object]] | None = getattr(cls, "__dataclass_fields__", None)
+    frozen = fields is not None and bool(getattr(cls, "__dataclass_params__").frozen)  # noqa: B009
     kw_only = fields is not None and all(fields[field].kw_only for field in own)
-    shapes = {
-        name: describe_class(bases, own if fields is not None else None, frozen=frozen, kw_only=kw_only)
-    }
+    text = describe_class(bases, own if fields is not None else None, frozen=frozen, kw_only=kw_only)
+    shapes = {name: text}
     if issubclass(cls, enum.Enum):
         return shapes | {f"{name}.{member.name}": repr(member.value) for member in cls}
     if fields is None:
         shapes |= {f"{name}.{attribute}": "attribute" for attribute in own if not attribute.startswith("_")}
+    makers = {"__init__", "__new__"}
     for member, value in members_of(cls):
-        if is_public(member) and member not in {"__init__", "__new__", *(fields or {})} and value is not None:
+        if is_public(member) and member not in {*makers, *(fields or {})} and value is not None:
             shapes[f"{name}.{member}"] = shape_of_member(cls, member, value)
-    if (
-        any("__init__" in vars(base) or "__new__" in vars(base) for base in own_classes(cls))
-        and fields is None
-    ):
+    if fields is None and any(makers & vars(base).keys() for base in own_classes(cls)):
         shapes[f"{name}()"] = signature_of(cls, bound=False)
     return shapes
 
 
-def own_classes(cls: type) -> list[type]:
+def own_classes(cls: type[object]) -> list[type[object]]:
     """The class and its private bases, which are its own affair."""
     return [
         cls,
@@ -151,12 +148,12 @@ def own_classes(cls: type) -> list[type]:
     ]
 
 
-def members_of(cls: type) -> Iterator[tuple[str, object]]:
+def members_of(cls: type[object]) -> Iterator[tuple[str, object]]:
     for base in reversed(own_classes(cls)):
         yield from vars(base).items()
 
 
-def shape_of_member(cls: type, name: str, value: object) -> str:
+def shape_of_member(cls: type[object], name: str, value: object) -> str:
     if name in {"__eq__", "__hash__"}:
         return "defined"
     if inspect.isdatadescriptor(value):  # a property, one of C, or a slot
@@ -176,7 +173,7 @@ def signature_of(value: object, *, bound: bool) -> str:
     return str(inspect.Signature(parameters[1:] if bound else parameters))
 
 
-# -- both ------------------------------------------------------------------------------------------------------------
+# -- both --------------------------------------------------------------------------------------------------
 
 
 def describe_class(bases: list[str], fields: list[str] | None, *, frozen: bool, kw_only: bool) -> str:
@@ -191,7 +188,7 @@ def is_public(name: str) -> bool:
 
 
 def differences(wanted: Shapes, found: Shapes, where: str) -> dict[str, str]:
-    """One line for each name on which the two do not agree; a missing class is one line, without its members."""
+    """One line for each name on which the two do not agree; for a missing class no more than one."""
     lines: dict[str, str] = {}
     for name in sorted(wanted.keys() | found.keys()):
         owner = name.split(".")[0].removesuffix("()")
@@ -210,7 +207,7 @@ def without_open_ends(shapes: Shapes, wanted: Shapes) -> Shapes:
 
 
 def check(api: Path, stub: Path, package: ModuleType, testing: ModuleType) -> dict[str, str]:
-    """Every difference of the running package, its __all__ and the stub of the extension from the decided API."""
+    """Every difference of the package, its __all__ and the stub of its extension from the decided API."""
     wanted = shapes_of_file(api)
     names = {name for name in wanted if "." not in name and not name.endswith("()")}
     exported: set[str] = set(package.__all__)
@@ -248,9 +245,7 @@ def report(lines: dict[str, str], intended: dict[str, str]) -> int:
 def main() -> int:
     lines = check(API, STUB, importlib.import_module("jobq"), importlib.import_module("jobq.testing"))
     status = report(lines, INTENDED)
-    print(
-        f"api: {len(shapes_of_file(API))} names decided, {len(lines)} differ, {len(INTENDED)} of them intended"
-    )
+    print(f"api: {len(shapes_of_file(API))} names decided, {len(lines)} differ, {len(INTENDED)} intended")
     return status
 
 

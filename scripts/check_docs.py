@@ -1,7 +1,8 @@
 """Runs what the docs show: each Python block of README.md and docs/, each file of examples/.
 
-The Python blocks of a page share one namespace, in page order; blocks of `>>>` lines are run by doctest. Every line of a
-shell block of README.md must be a command that CI runs, and every path that ARCHITECTURE.md names must exist.
+The Python blocks of a page share one namespace, in page order; blocks of `>>>` lines are run by doctest.
+Every line of a shell block of README.md must be a command that CI runs, and every path that
+ARCHITECTURE.md names must exist.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PATH_SUFFIX = re.compile(r"\.(rs|py|pyi|md|toml|lock|sh|txt|typed)$")
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: its info string, the number of its first line, its lines without the fence's indent."""
+    """One fenced block: its info string, the number of its first line, its lines without indent."""
 
     info: str
     first: int

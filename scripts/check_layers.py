@@ -1,7 +1,8 @@
 """Holds the source to the layers of ARCHITECTURE.md: each file may import only what stands above it.
 
-Every path that begins with `crate`, `super`, `self`, a child module or an imported name is resolved, through re-exports
-too, to the file that defines it. No file but sync.rs names a lock, an atomic or a thread. Test code is exempt.
+Every path that begins with `crate`, `super`, `self`, a child module or an imported name is resolved,
+through re-exports too, to the file that defines it. No file but sync.rs names a lock, an atomic or a
+thread. Test code is exempt.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ MAY_IMPORT = {
     "structures": {"words", "structures"},
     "sync": set[str](),
     "trait": VALUES | {"trait"},
-    "committer": VALUES | {"trait", "adapters", "committer", "sync"},
+    "committer": VALUES | {"trait", "sync"},
     "adapters": VALUES | {"trait", "adapters"},
-    "engine": VALUES | {"trait", "sync", "engine"},
+    "engine": VALUES | {"trait", "committer", "sync", "engine"},
 }
 CLOCK_MAY_WAIT = ("clock", "sync")  # a manual clock that moves has to wake those who wait on it
 
@@ -49,6 +50,8 @@ LOCK = re.compile(
 NOW = re.compile(r"Instant|SystemTime|Utc")
 TAKEN_IN = "a file taken in by its path belongs to no layer"
 BINDING_CRATES = {"jobq-core", "pyo3"}
+AT_RUN_TIME = {*sys.stdlib_module_names, "jobq"}
+FOR_TYPES = {"typing_extensions"}
 
 NOISE = re.compile(
     r"//[^\n]*|/\*.*?\*/"  # comments
@@ -97,7 +100,7 @@ def without_tests(tokens: Tokens) -> Tokens:
 
 
 def end_of_item(tokens: Tokens, at: int) -> int:
-    """The place after the item that begins at `at`; when in doubt too early, so that nothing escapes the check."""
+    """The place after the item that begins at `at`; in doubt too early, so that nothing escapes."""
     depth = 0
     is_use = False
     while at < len(tokens):
@@ -125,7 +128,7 @@ def split_use(tokens: Tokens, prefix: list[str]) -> list[tuple[int, list[str], s
             path = []
             at = end
             continue
-        if word == "," or word == "as":
+        if word in {",", "as"}:
             name = tokens[at + 1][0] if word == "as" else path[-1] if path else ""
             if path:
                 leaves.append((line, path, name))
@@ -190,7 +193,7 @@ def absolute(parts: list[str], name: list[str], inner: int) -> list[str]:
 
 
 def resolve(parts: list[str], modules: dict[str, Module]) -> tuple[str, list[str]]:
-    """The module that defines what `parts` name, through children, imports and re-exports, and the names in it.
+    """The module that defines what `parts` name, through children, imports and re-exports, and the rest.
 
     A foreign path ends where it began: in the module that names it, with the whole path left.
     """
@@ -229,8 +232,8 @@ def check_core(root: Path) -> tuple[int, list[str]]:
         if is_test_file(path.relative_to(source)):
             continue
         parts = list(path.relative_to(source).with_suffix("").parts)
-        name = parts[:-1] if parts[-1] == "mod" else parts
-        modules["::".join(name)] = read_module(path, [] if name == ["lib"] else name)
+        parts = parts[:-1] if parts[-1] == "mod" else parts
+        modules["::".join(parts)] = read_module(path, [] if parts == ["lib"] else parts)
     found: list[str] = []
     for name, module in modules.items():
         where = module.path.relative_to(root)
@@ -275,7 +278,7 @@ def crates(folder: Path) -> set[str]:
 
 
 def check_binding(root: Path) -> tuple[int, list[str]]:
-    """The binding sees the core's public API: Rust itself refuses more, unless a file is taken in by its path."""
+    """The binding sees the core's public API: Rust itself refuses more, unless a file is taken in."""
     files = sorted((root / BINDING / "src").rglob("*.rs"))
     found: list[str] = []
     for path in files:
@@ -300,11 +303,7 @@ def check_package(root: Path) -> tuple[int, list[str]]:
                 names = [node.module or ""]
             else:
                 continue
-            allowed = (
-                sys.stdlib_module_names
-                | {"jobq"}
-                | ({"typing_extensions"} if id(node) in for_types else set())
-            )
+            allowed = AT_RUN_TIME | FOR_TYPES if id(node) in for_types else AT_RUN_TIME
             where = f"{path.relative_to(root)}:{node.lineno}"
             found += [f"{where}: imports {name}" for name in names if name.split(".")[0] not in allowed]
     return len(files), found

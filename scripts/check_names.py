@@ -1,4 +1,4 @@
-"""Holds the docs to the tests: each test that a page names, and one for each rule of the contract, must have run.
+"""Holds the docs to the tests: each test that a page names, and one per rule of the contract, must have run.
 
 Reads the JUnit report of the last whole run. Names stand in backticks and begin with `test_`.
 """
@@ -62,7 +62,8 @@ def main(report: Path, pages: list[Path], without: dict[str, str] = WITHOUT_TEST
     ]
     print(*faults, sep="\n", end="\n" if faults else "")
     print(
-        f"names: {len(named)} tests named in docs, {len(tested & rules)} of {len(rules)} rules tested, {len(faults)} faults"
+        f"names: {len(named)} tests named in docs, {len(tested & rules)} of {len(rules)} rules tested,"
+        f" {len(faults)} faults"
     )
     return int(bool(faults))
 

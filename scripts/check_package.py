@@ -1,6 +1,6 @@
-"""Installs what users get, each in an empty environment, and uses it: the wheel, the sdist, and a clone by pip.
+"""Installs what users get, each in an empty environment, and uses it: wheel, sdist, and a clone by pip.
 
-The wheel depends on nothing, is small, carries its licence and one extension, and that without the planted faults.
+The wheel depends on nothing, is small, carries its licence and one extension, without the planted faults.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def faults_of_wheel(wheel: Path) -> list[str]:
 
 
 def run(command: list[str | Path], folder: Path) -> str:
-    """Standard output, in a user's environment: without what our Makefile sets. What fails or hangs ends the check."""
+    """Standard output, in a user's environment: without what our Makefile sets. A failure ends the check."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     kept["PATH"] = os.pathsep.join(
         part for part in os.environ["PATH"].split(os.pathsep) if part != str(PROGRAMS)

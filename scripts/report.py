@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def read_report(path: Path) -> Report:
     """Every test case; one with any skipped parameters is in `skipped` too."""
     ran: set[str] = set()
     skipped: set[str] = set()
-    for case in ElementTree.parse(path).iter("testcase"):  # noqa: S314
+    for case in ET.parse(path).iter("testcase"):  # noqa: S314
         name = re.sub(r"\[.*", "", case.get("name", ""), flags=re.DOTALL)
         test = f"{case.get('classname', '')}::{name}"
         (ran if case.find("skipped") is None else skipped).add(test)

@@ -1,8 +1,9 @@
 """What every test shares: the profiles of Hypothesis, chosen by name.
 
-Hypothesis changes its own defaults where it sees CI=true, so each profile says all that matters: `ci` runs the same
-examples every time, `explore` new ones each time from a seed that the header prints, `dev` is for the desk.
-Chosen by --hypothesis-profile, or JOBQ_HYPOTHESIS_PROFILE, or `dev`. To replay: --hypothesis-seed=N.
+Hypothesis changes its own defaults where it sees CI=true, so each profile says all that matters: `ci`
+runs the same examples every time, `explore` new ones each time from a seed that the header prints, `dev`
+is for the desk. Chosen by --hypothesis-profile, or JOBQ_HYPOTHESIS_PROFILE, or `dev`. To replay:
+--hypothesis-seed=N.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
 from surface import SECRET, World, make_world
 
 MOST = 2**63 - 1

@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import jobq
 import pytest
+
+import jobq
 from jobq import JobOptions, JobService, Limits, Retention
 from refusals import Case, Spot, Wrong, all_but, cases, check, outcome, refused, refused_or_readable
 from surface import SECRET, World, make_world

@@ -14,8 +14,9 @@ from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from itertools import chain, repeat
 from typing import Any
 
-import jobq
 import pytest
+
+import jobq
 from jobq import JobOptions, JobService, Limits, Memory, Retention, Status
 from jobq.testing import ManualClock
 from refusals import Case, Spot, Wrong, cases, check, refused, refused_or_readable

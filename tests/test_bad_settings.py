@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import jobq
 import pytest
+
+import jobq
 from jobq import (
     InvalidTransition,
     JobNotFound,

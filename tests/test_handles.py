@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-import jobq
 import pytest
+
+import jobq
 from child import Child, run
 from jobq import JobOptions, JobService, Reason, Retention, Status
 from jobq.testing import ManualClock

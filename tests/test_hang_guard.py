@@ -1,5 +1,6 @@
-"""A deadlock in native code that holds the GIL can be ended by nothing in Python: neither signal handlers nor other
-threads run. The settings in pyproject.toml must end it all the same, or a hung test would hang CI for ever.
+"""A deadlock in native code that holds the GIL can be ended by nothing in Python: neither signal handlers
+nor other threads run. The settings in pyproject.toml must end it all the same, or a hung test would hang
+CI for ever.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import jobq
 import pytest
+
+import jobq
 from child import Child
 from jobq import JobOptions, JobService, Retention
 from jobq.testing import ManualClock

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jobq
 import pytest
+
+import jobq
 from child import Outcome, run
 from jobq import JobOptions, JobService, Limits, Retention, Status
 from jobq.testing import ManualClock

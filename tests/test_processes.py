@@ -5,6 +5,7 @@ sees.
 """
 
 import pytest
+
 from child import Outcome, run
 
 PRELUDE = """

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
+
 from child import Child, Outcome, run
 
 PRELUDE = """
@@ -79,7 +80,7 @@ print("ok")
 
 
 def test_ctrl_c_is_answered_while_other_threads_wait_too() -> None:
-    """The main thread waits first, so it keeps time for all; when it leaves, another must take that over (W3)."""
+    """The main thread waits first and keeps time for all; when it leaves, another must take over (W3)."""
     code = """
 taken = []
 def take():

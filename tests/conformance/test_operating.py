@@ -100,7 +100,7 @@ def test_L7_an_id_out_of_range_is_a_value_error(svc: JobService, verb: str, bad:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("bad", ["1", b"1", 1.0, None, True])
+@pytest.mark.parametrize("bad", ["1", b"1", 1.0, None, True], ids=repr)
 def test_L7_an_id_is_an_int(svc: JobService, verb: str, bad: object) -> None:
     """A text is not a list of ids, and True is not job 1."""
     good = svc.enqueue("t", b"")

@@ -1,5 +1,6 @@
 """Contract R1, R2 and R5 to R8: what each role remembers, what survives, and what a repository may count on."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -287,8 +288,6 @@ class Gate:
     """Holds the next commits of a repository up until it is opened."""
 
     def __init__(self, repository: DictRepository) -> None:
-        import threading
-
         self._reached, self._open = threading.Event(), threading.Event()
         repository.before_commit = self._pass
 
@@ -312,7 +311,8 @@ def test_R7_ids_and_tokens_go_on_over_a_reopen_and_a_crash(
     last_id = last_token = 0
     for again in (jobs_factory.crash, jobs_factory.crash, jobs_factory.reopen):
         ids = svc.enqueue_many("t", [b""] * count)
-        tokens = [job.token for job in (jobs := svc.reserve("t", count, timeout=0))]
+        jobs = svc.reserve("t", count, timeout=0)
+        tokens = [job.token for job in jobs]
         assert len(tokens) == count
         assert ids[0] > last_id
         assert tokens[0] > last_token

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import check_api
 import pytest
+
+import check_api
 
 API = """
 from dataclasses import dataclass

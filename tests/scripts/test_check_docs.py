@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import check_docs
 import pytest
 
-README = "# it\n\n```python\nx = 1\n```\n\n```python\nassert x == 1\n```\n\n```sh\nmake demo  # see\npip install .\n```\n"
+import check_docs
+
+README = """# it
+
+```python
+x = 1
+```
+
+```python
+assert x == 1
+```
+
+```sh
+make demo  # see
+pip install .
+```
+"""
 PAGE = "Indented:\n\n  ```python\n  if True:\n      y = 2\n  ```\n\n```pycon\n>>> 1 + 1\n2\n```\n"
 ARCHITECTURE = (
     "Touch `src/fsm.rs`, `Makefile`, `src/`, `src/*.rs`, `src/<verb>.rs`; `svc.enqueue` is no path.\n"

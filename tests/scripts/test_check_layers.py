@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import check_layers
 import pytest
+
+import check_layers
 
 SOUND = {
     "lib.rs": "mod job; mod fsm; mod ready; mod sync; mod repository; mod engine;\npub use job::JobId;",
     "job.rs": "pub struct JobId(u64);",
     "fsm.rs": "use crate::job::JobId;\n#[cfg(test)]\nmod tests { use super::*; use crate::engine::Engine; }",
-    "ready.rs": "use crate::job::{self, JobId};\nfn f<'a>(x: &'a str) -> char { '{' } // Mutex, crate::engine",
+    "ready.rs": "use crate::job::{self, JobId};\nfn f<'a>(x: &'a str) -> char { '{' } // Mutex crate::engine",
     "sync.rs": "use std::sync::Mutex; fn f() { std::thread::park() }",
-    "repository/mod.rs": "pub mod memory; pub mod committer;\nuse crate::job::JobId;\npub trait Repository {}",
+    "repository/mod.rs": "pub mod memory; pub mod committer;\nuse crate::job::JobId;\ntrait Repository {}",
     "repository/memory.rs": "use super::Repository;",
     "repository/committer.rs": "use super::Repository; use crate::sync::Lock;",
     "engine/mod.rs": "mod reserve;\nuse crate::{fsm, ready::Ready, repository::Repository, sync::Lock};",
-    "engine/reserve.rs": 'use super::Engine;\nuse crate::sync::Mutex;\nfn f(m: Mutex<()>) { let _ = fsm::step("crate::repository::memory"); }',
+    "engine/reserve.rs": (
+        "use super::Engine;\nuse crate::sync::Mutex;\n"
+        'fn f(m: Mutex<()>) { fsm("crate::repository::memory::Memory") }'
+    ),
 }
 
 
@@ -63,6 +67,7 @@ def test_a_sound_tree_is_green(tmp_path: Path) -> None:
         ),
         pytest.param("repository__memory", "use crate::sync::Lock;", id="adapter uses sync"),
         pytest.param("repository__memory", "use super::committer::Committer;", id="adapter uses committer"),
+        pytest.param("repository__committer", "use super::memory::Memory;", id="committer uses adapter"),
         pytest.param("ready", "fn f(now: std::time::Instant) {}", id="structure asks the clock"),
         pytest.param("misplaced", "", id="file without layer"),
         pytest.param("job", '#[path = "engine/mod.rs"] mod e;', id="path attribute"),

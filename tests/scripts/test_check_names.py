@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import check_names
 import pytest
+
+import check_names
 
 RULES = [f"{letter}{number}" for letter, last in check_names.RULES.items() for number in range(1, last + 1)]
 
@@ -49,4 +50,4 @@ def test_a_rule_without_test_is_red(tmp_path: Path, capsys: pytest.CaptureFixtur
         '<a><testcase classname="t" name="test_plain"/></a>', encoding="utf-8"
     )
     assert check_names.main(tmp_path / "report.xml", [tmp_path / "page.md"]) == 1
-    assert "contract W6: no test" in capsys.readouterr().out
+    assert "contract L9: no test" in capsys.readouterr().out

@@ -6,14 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-import check_skips
 import pytest
+
+import check_skips
 import run_cargo_tests
 
 PASSES = "def test_passes(): pass\n"
 SKIPS = "import pytest\n@pytest.mark.skip\ndef test_skipped(): pass\n"
 XFAILS = "import pytest\n@pytest.mark.xfail\ndef test_skipped(): assert False\n"
-SOME = "import pytest\n@pytest.mark.parametrize('n', [1, 2])\ndef test_skipped(n):\n    if n == 2: pytest.skip('two')\n"
+SOME = """
+import pytest
+@pytest.mark.parametrize("n", [1, 2])
+def test_skipped(n):
+    if n == 2: pytest.skip("two")
+"""
 
 
 def report_of(folder: Path, source: str) -> Path:
@@ -62,7 +68,9 @@ def test_no_report_is_red(tmp_path: Path) -> None:
 
 def cargo_says(passed: int, ignored: int = 0, filtered: int = 0, status: int = 0) -> list[str]:
     """A command that speaks as cargo does."""
-    line = f"test result: ok. {passed} passed; 0 failed; {ignored} ignored; 0 measured; {filtered} filtered out; finished"
+    line = (
+        f"test result: ok. {passed} passed; 0 failed; {ignored} ignored; 0 measured; {filtered} filtered out;"
+    )
     return [sys.executable, "-c", f"import sys; print({line!r}); sys.exit({status})"]
 
 

@@ -146,10 +146,13 @@ impl DelayWheel {
         self.live == 0
     }
 
-    /// An instant that is not after the first live due, for sleeping until then; `None` if there is
-    /// nothing to wait for. It is that due itself, unless the entry it was found by is cancelled.
+    /// An instant that is not after the first live due, for sleeping until then; `None` if nothing is
+    /// live. It is that due itself, unless the entry it was found by is cancelled.
     #[must_use]
     pub fn next_wake(&self) -> Option<u64> {
+        if self.live == 0 {
+            return None;
+        }
         // Everything beside the wheel is before everything in it.
         self.wheel
             .side_first()

@@ -117,6 +117,11 @@ pub enum Closed {
 
 impl std::error::Error for Error {}
 
+/// A name in quotes, so that nothing in it passes for the text around it.
+fn quoted(name: &str) -> String {
+    format!("'{}'", name.escape_debug())
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,7 +153,8 @@ impl fmt::Display for Error {
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, topic, status, verb } = self;
-        write!(f, "job {id} of {topic:?} is {status}: {verb}() is not possible and changed nothing. ")?;
+        let topic = quoted(topic);
+        write!(f, "job {id} of {topic} is {status}: {verb}() is not possible and changed nothing. ")?;
         f.write_str(match (*verb, status) {
             ("reset", Status::Reserved) => {
                 "Pass force=True to take it from its holder, or wait until it is settled."
@@ -162,15 +168,16 @@ impl fmt::Display for Transition {
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, topic, token, verb, .. } = self;
+        let Self { id, token, verb, .. } = self;
+        let topic = quoted(&self.topic);
         if self.settled == Settled::Yes {
             return write!(
                 f,
-                "job {id} of {topic:?} was already settled through this handle (token {token}). \
+                "job {id} of {topic} was already settled through this handle (token {token}). \
                  {verb}() changed nothing. A handle settles its job once."
             );
         }
-        write!(f, "job {id} of {topic:?} is not held by token {token} any more: ")?;
+        write!(f, "job {id} of {topic} is not held by token {token} any more: ")?;
         if let Some(overdue) = self.overdue {
             write!(f, "its lease of {} s ran out {} s ago and ", seconds(self.lease), seconds(overdue))?;
         }
@@ -245,7 +252,7 @@ mod tests {
     fn a_lost_lease_says_what_happened_and_the_way_out() {
         assert_eq!(
             lost().to_string(),
-            "job 42 of \"mail\" is not held by token 7 any more: its lease of 60 s ran out 3.2 s ago and token 9 \
+            "job 42 of 'mail' is not held by token 7 any more: its lease of 60 s ran out 3.2 s ago and token 9 \
              holds it now. done() changed nothing. Take a longer lease (JobOptions.lease) or call job.extend() \
              while it runs."
         );

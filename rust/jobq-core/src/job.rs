@@ -58,6 +58,13 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.code() == code)
     }
 
+    /// A small number for tables, below 8.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        (self as i8 + 2).cast_unsigned() as usize & 7
+    }
+
     /// The word for people.
     #[must_use]
     pub const fn word(self) -> &'static str {

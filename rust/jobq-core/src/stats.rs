@@ -7,17 +7,9 @@ use crate::job::Status;
 /// What is counted. `enqueued` is always the sum of the jobs now and of deleted, purged and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Jobs ready now.
-    pub ready: u64,
-    /// Jobs delayed now.
-    pub delayed: u64,
-    /// Jobs reserved now.
-    pub reserved: u64,
-    /// Done jobs kept.
-    pub done: u64,
-    /// Canceled jobs kept.
-    pub canceled: u64,
-    /// Those of them that are dead letters.
+    /// Jobs now, by [`Status::index`]; canceled and done ones are those kept.
+    jobs: [u64; 8],
+    /// Canceled jobs kept that are dead letters.
     pub dead: u64,
     /// Jobs handed in.
     pub enqueued: u64,
@@ -59,27 +51,38 @@ pub struct Counters {
 
 impl Counters {
     /// How many jobs stand in this status now.
-    pub fn gauge(&mut self, status: Status) -> &mut u64 {
-        match status {
-            Status::Ready => &mut self.ready,
-            Status::Delayed => &mut self.delayed,
-            Status::Reserved => &mut self.reserved,
-            Status::Done => &mut self.done,
-            // No job rests in created, so nothing is ever counted there.
-            Status::Canceled | Status::Created => &mut self.canceled,
+    #[inline]
+    #[must_use]
+    pub const fn now(&self, status: Status) -> u64 {
+        self.jobs[status.index()]
+    }
+
+    /// How many jobs stand in this status now, to be set.
+    #[inline]
+    pub const fn gauge(&mut self, status: Status) -> &mut u64 {
+        &mut self.jobs[status.index()]
+    }
+
+    /// A job goes from one status to another; none rests in created.
+    #[inline]
+    pub fn shift(&mut self, from: Status, to: Status) {
+        if from != Status::Created {
+            *self.gauge(from) -= 1;
         }
+        *self.gauge(to) += 1;
     }
 
     /// Ready, delayed and reserved jobs.
+    #[inline]
     #[must_use]
     pub const fn live(&self) -> u64 {
-        self.ready + self.delayed + self.reserved
+        self.now(Status::Ready) + self.now(Status::Delayed) + self.now(Status::Reserved)
     }
 
     /// All jobs that exist now, finished ones that are kept included.
     #[must_use]
     pub const fn present(&self) -> u64 {
-        self.live() + self.done + self.canceled
+        self.live() + self.now(Status::Done) + self.now(Status::Canceled)
     }
 
     /// What `enqueued` must be.

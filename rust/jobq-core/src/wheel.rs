@@ -1,83 +1,17 @@
 //! The hierarchical timer wheel: which slot an instant belongs to, and what passing time takes out.
 
+mod place;
+
 use std::collections::BTreeMap;
 
-/// Levels of the wheel. Eleven digits of six bits cover every `u64`, so nothing is beyond it.
-pub const LEVELS: usize = 11;
-
-const SLOT_BITS: u32 = 6;
-/// Slots of one level.
-const SLOTS: u16 = 1 << SLOT_BITS;
+use self::place::Occupied;
+pub use self::place::{LEVELS, Place};
 
 /// Moves from level to level that one call may make for each delivery it may make.
 const MOVES_PER_DELIVERY: usize = 8;
 
 /// Moves that any call may make, unless told otherwise: some ten microseconds of work.
 pub const LEAST_MOVES: usize = 1024;
-
-/// One slot of one level of the wheel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(u16);
-
-impl Place {
-    /// How many places a wheel has: the length of an array indexed by [`Place::index`].
-    pub const COUNT: usize = LEVELS * SLOTS as usize;
-
-    /// The last place of the highest level.
-    pub(crate) const LAST: Self = Self(LAST_LEVEL * SLOTS + SLOTS - 1);
-
-    /// Where an entry for `when` stands once time is at `now`; `when` must not be before `now`.
-    #[inline]
-    fn of(now: u64, when: u64) -> Self {
-        debug_assert!(now <= when, "{when} is before {now}");
-        let level = ((now ^ when) | 1).ilog2() / SLOT_BITS;
-        Self::new(level, when >> (level * SLOT_BITS))
-    }
-
-    /// The slot that the last digit of `digits` names.
-    #[inline]
-    const fn new(level: u32, digits: u64) -> Self {
-        Self((level & 0xF) as u16 * SLOTS + (digits & 0x3F) as u16)
-    }
-
-    /// The place's number, below [`Place::COUNT`].
-    #[inline]
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    /// The place's level: 0 holds single milliseconds.
-    #[inline]
-    #[must_use]
-    pub const fn level(self) -> usize {
-        (self.0 >> SLOT_BITS) as usize
-    }
-
-    /// The place before this one, in the same level or the one below; `None` at the first.
-    pub(crate) const fn below(self) -> Option<Self> {
-        match self.0.checked_sub(1) {
-            Some(index) => Some(Self(index)),
-            None => None,
-        }
-    }
-
-    #[inline]
-    const fn bit(self) -> u64 {
-        1 << (self.0 % SLOTS)
-    }
-
-    /// The first instant the place covers while time is at `now`.
-    #[inline]
-    fn start(self, now: u64) -> u64 {
-        let shift = u32::from(self.0 / SLOTS) * SLOT_BITS;
-        let above = u64::MAX.checked_shl(shift + SLOT_BITS).unwrap_or(0);
-        (now & above) | (u64::from(self.0 % SLOTS) << shift)
-    }
-}
-
-const LAST_LEVEL: u16 = 10;
-const _: () = assert!(LAST_LEVEL as usize + 1 == LEVELS);
 
 /// How the slots of a wheel keep their entries: one first-in-first-out list for each [`Place`].
 pub trait Slots {
@@ -141,10 +75,7 @@ pub enum Home {
 /// The wheel holds no clock: `now` is an argument, and may be less than in the call before.
 pub struct Wheel<E> {
     now: u64,
-    /// The levels with an entry, as bits.
-    levels: u32,
-    /// The slots with an entry, as bits, for each level.
-    occupied: [u64; LEVELS],
+    occupied: Occupied,
     /// The slot that has begun to cascade and still has entries. `now` is its start.
     moving: Option<Place>,
     side: BTreeMap<(u64, u64), E>,
@@ -160,8 +91,7 @@ impl<E: Copy> Wheel<E> {
     pub fn new(now: u64, least_moves: usize) -> Self {
         Self {
             now,
-            levels: 0,
-            occupied: [0; LEVELS],
+            occupied: Occupied::NONE,
             moving: None,
             side: BTreeMap::new(),
             sided: 0,
@@ -183,7 +113,7 @@ impl<E: Copy> Wheel<E> {
             place = moving;
         }
         slots.push(place, when, entry);
-        self.occupy(place);
+        self.occupied.insert(place);
         Home::Slot(place)
     }
 
@@ -241,12 +171,12 @@ impl<E: Copy> Wheel<E> {
     /// The place that time reaches first, or is at; `None` if no slot has an entry.
     #[inline]
     pub(crate) fn first(&self) -> Option<Place> {
-        if self.moving.is_some() {
-            return self.moving;
-        }
-        let level = (self.levels != 0).then(|| self.levels.trailing_zeros())?;
-        let slot = self.occupied[level as usize].trailing_zeros();
-        Some(Place::new(level, u64::from(slot)))
+        self.moving.or_else(|| self.occupied.first())
+    }
+
+    /// The last place with an entry, before `end` if that is given.
+    pub(crate) fn last_before(&self, end: Option<Place>) -> Option<Place> {
+        self.occupied.last_below(end)
     }
 
     /// The slot that has begun to cascade and still has entries.
@@ -271,11 +201,7 @@ impl<E: Copy> Wheel<E> {
     /// The list of `place` has become empty.
     #[inline]
     pub(crate) fn vacate(&mut self, place: Place) {
-        let level = &mut self.occupied[place.level()];
-        *level &= !place.bit();
-        if *level == 0 {
-            self.levels &= !(1 << place.level());
-        }
+        self.occupied.remove(place);
         if self.moving == Some(place) {
             self.moving = None;
         }
@@ -297,14 +223,8 @@ impl<E: Copy> Wheel<E> {
         self.sided
     }
 
-    #[inline]
-    fn occupy(&mut self, place: Place) {
-        self.occupied[place.level()] |= place.bit();
-        self.levels |= 1 << place.level();
-    }
-
     fn is_empty(&self) -> bool {
-        self.levels == 0 && self.side.is_empty()
+        self.occupied.is_empty() && self.side.is_empty()
     }
 
     /// What `now` has come to: all beside the wheel is before all in it.
@@ -313,7 +233,7 @@ impl<E: Copy> Wheel<E> {
             return (when <= now).then_some(Source::Side);
         }
         let place = self.first()?;
-        (self.now <= now && self.start(place) <= now).then_some(Source::Slot(place))
+        (self.start(place) <= now).then_some(Source::Slot(place))
     }
 
     fn deliver_side(
@@ -372,7 +292,7 @@ impl<E: Copy> Wheel<E> {
                 "{when} does not belong to {from:?}"
             );
             slots.push(to, when, entry);
-            self.occupy(to);
+            self.occupied.insert(to);
             *moves -= 1;
         }
         if slots.is_empty(from) {

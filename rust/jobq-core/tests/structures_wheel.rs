@@ -364,7 +364,7 @@ impl Held {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// The promise of the delay wheel: order of (due, insertion), never early, nothing lost, exactly
     /// the cancelled ones skipped, in whatever slices time is taken and wherever the clock jumps.
@@ -479,7 +479,9 @@ fn cancelled_jobs_give_their_memory_back() {
     }
     let full = delays.held_bytes();
     assert!(full < 300_000 * 10, "{full} bytes for 300,000 entries");
-    for slot in (0..300_000).filter(|slot| slot % 100 != 7) {
+    // In an order that leaves no block of memory empty by itself.
+    let scattered = (0..300_000_u64).map(|index| (index * 7_919 % 300_000) as u32);
+    for slot in scattered.filter(|slot| slot % 97 != 7) {
         delays.cancel(due(slot), slot);
     }
     assert!(
@@ -490,7 +492,7 @@ fn cancelled_jobs_give_their_memory_back() {
     let mut out = Vec::new();
     while delays.advance(u64::MAX, 1_000, &mut out) {}
     let mut kept: Vec<_> = (0..300_000)
-        .filter(|slot| slot % 100 == 7)
+        .filter(|slot| slot % 97 == 7)
         .map(|slot| (due(slot), slot))
         .collect();
     kept.sort_unstable();

@@ -14,7 +14,7 @@ use crate::job::PyJob;
 use crate::service::PyJobService;
 use crate::topic::PyTopic;
 use crate::values;
-use crate::verbs::Payload;
+use crate::raw::Payload;
 
 /// Leases jobs a batch at a time and yields them one by one.
 #[pyclass(frozen, module = "jobq", name = "_Consumer")]

@@ -15,7 +15,7 @@ use crate::convert::{self, Value, type_name};
 use crate::errors::run;
 use crate::service::PyJobService;
 use crate::values;
-use crate::verbs::Payload;
+use crate::raw::Payload;
 
 /// One lease of one job. Settled once: by done, retry, release or cancel; after that, and when the lease was lost,
 /// each of them, extend and log raise LeaseLost and change nothing. Time alone takes nothing away: a late done() is
@@ -64,7 +64,7 @@ impl PyJob {
         topic: &Bound<'py, PyString>,
         mut grant: Grant<Payload>,
     ) -> PyResult<Bound<'py, Self>> {
-        let payload = grant.take_payload().0;
+        let payload = grant.take_payload().into_inner();
         Bound::new(
             service.py(),
             Self {

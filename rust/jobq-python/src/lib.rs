@@ -5,6 +5,7 @@ mod convert;
 mod errors;
 mod iterators;
 mod job;
+mod raw;
 mod registry;
 mod repository;
 mod service;

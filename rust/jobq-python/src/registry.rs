@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::errors::run;
-use crate::verbs::Payload;
+use crate::raw::Payload;
 
 struct Open {
     engine: Weak<Engine<Payload>>,

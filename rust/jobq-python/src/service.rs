@@ -22,7 +22,8 @@ use crate::registry;
 use crate::repository::PyRepository;
 use crate::topic::PyTopic;
 use crate::values;
-use crate::verbs::{self, Enqueue, Payload};
+use crate::raw::Payload;
+use crate::verbs::{self, Enqueue};
 
 /// Topics of jobs. A topic is a name: 1 to 255 bytes of UTF-8 without NUL, born on first use, never "not found".
 #[pyclass(frozen, module = "jobq", name = "JobService")]
@@ -234,7 +235,7 @@ impl PyJobService {
     /// A job's payload. JobNotFound.
     fn payload(&self, py: Python<'_>, id: Value<'_, '_>) -> PyResult<Py<PyBytes>> {
         let id = convert::job_id(id, "id")?;
-        run(py, |caller| self.engine.payload(caller, id)).map(|payload| payload.0)
+        run(py, |caller| self.engine.payload(caller, id)).map(Payload::into_inner)
     }
 
     /// Jobs that match all that is given, by ascending id above `after`, at most limit.

@@ -212,11 +212,11 @@ fn counts<'py>(
     let date = |at: u64| maybe_date(py, Some(at).filter(|&at| at > 0));
     Ok(keywords!(
         py,
-        ready = c.ready,
-        delayed = c.delayed,
-        reserved = c.reserved,
-        done = c.done,
-        canceled = c.canceled,
+        ready = c.now(Status::Ready),
+        delayed = c.now(Status::Delayed),
+        reserved = c.now(Status::Reserved),
+        done = c.now(Status::Done),
+        canceled = c.now(Status::Canceled),
         dead = c.dead,
         enqueued = c.enqueued,
         reservations = c.reservations,

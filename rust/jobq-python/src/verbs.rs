@@ -8,34 +8,15 @@ use jobq_core::options::JobOptions;
 use jobq_core::topic::TopicRef;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyRange, PyString, PyTuple};
+use pyo3::types::{PyList, PyRange, PyString, PyTuple};
+
 
 use crate::convert::{self, Value, type_name};
 use crate::errors::run;
 use crate::job::PyJob;
+use crate::raw::Payload;
 use crate::service::PyJobService;
 use crate::values;
-
-/// A payload: the very bytes object that was handed in.
-///
-/// The core shares and drops it only on threads that called it attached, so each of these attaches at no cost.
-pub(crate) struct Payload(pub(crate) Py<PyBytes>);
-
-impl jobq_core::engine::Payload for Payload {
-    #[inline]
-    fn share(&self) -> Self {
-        Self(self.0.clone())
-    }
-
-    #[inline]
-    fn bytes(&self) -> &[u8] {
-        Python::attach(|py| self.0.as_bytes(py))
-    }
-
-    fn from_bytes(bytes: Vec<u8>) -> Self {
-        Python::attach(|py| Self(PyBytes::new(py, &bytes).unbind()))
-    }
-}
 
 /// What is common to a call of enqueue.
 pub(crate) struct Enqueue<'a, 'py> {
@@ -59,7 +40,7 @@ impl Enqueue<'_, '_> {
     #[inline]
     pub(crate) fn one(self, payload: Value<'_, '_>) -> PyResult<u64> {
         let py = self.service.py();
-        let payload = Payload(convert::payload(payload, "payload")?);
+        let payload = Payload::new(convert::payload(payload, "payload")?);
         let weight = convert::weight(self.weight, "weight")?;
         let schedule = convert::schedule(self.delay, self.at)?;
         let filled = self.filled()?;
@@ -92,7 +73,7 @@ impl Enqueue<'_, '_> {
 fn item_of(item: Value<'_, '_>, index: usize, weight: i16) -> PyResult<(Payload, i16)> {
     let name = format!("payloads[{index}]");
     let Ok(pair) = item.cast::<PyTuple>() else {
-        return Ok((Payload(convert::payload(item, &name)?), weight));
+        return Ok((Payload::new(convert::payload(item, &name)?), weight));
     };
     if pair.len() != 2 {
         let count = pair.len();
@@ -102,7 +83,7 @@ fn item_of(item: Value<'_, '_>, index: usize, weight: i16) -> PyResult<(Payload,
     }
     let payload = convert::payload(&pair.get_item(0)?, &name)?;
     let weight = convert::weight(Some(&pair.get_item(1)?), &format!("{name} weight"))?;
-    Ok((Payload(payload), weight))
+    Ok((Payload::new(payload), weight))
 }
 
 /// Lease jobs of a topic; each becomes a handle.

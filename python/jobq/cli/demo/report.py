@@ -119,7 +119,7 @@ def _table(outcome: Outcome) -> list[str]:
     lines = []
     for name, *figures in rows:
         cells = [cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *cells]))
+        lines.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())
     rule = "-" * len(lines[0])
     return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
 

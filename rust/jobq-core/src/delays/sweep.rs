@@ -1,7 +1,7 @@
 //! Compaction of the delay wheel: drops cancelled entries long before their time, a little per call.
 
 use super::store::{Chain, Form, List, Store};
-use crate::wheel::{Place, Slots as _, Wheel};
+use crate::wheel::{Place, Wheel};
 
 /// Where a pass over all entries stands.
 ///
@@ -18,8 +18,8 @@ pub(super) enum Sweep {
     /// Beside the wheel, behind the entry `after`; entries numbered above `last` are newer than the
     /// pass.
     Side { after: (u64, u64), last: u64 },
-    /// Before the list of `place`.
-    Next { place: Place },
+    /// Before the last list that is before `done`.
+    Before { done: Option<Place> },
     /// In the list of `place`: `kept` was copied, `rest` is to be; what is in the list itself was
     /// inserted since.
     List {
@@ -44,7 +44,7 @@ impl Store {
         !matches!(self.sweep, Sweep::Idle)
     }
 
-    /// Goes on with the pass for `steps` entries or empty places, a few more at most.
+    /// Goes on with the pass for `steps` entries or lists, a few more at most.
     pub(super) fn sweep(&mut self, wheel: &mut Wheel<u32>, steps: usize) {
         let mut left = steps;
         while left > 0 && self.is_sweeping() {
@@ -65,7 +65,7 @@ impl Store {
             let list = self.list(place).chain;
             kept.append(&mut self.arena, list);
             self.list_mut(place).chain = kept;
-            self.pass_on(place);
+            self.sweep = Sweep::Before { done: Some(place) };
         }
     }
 
@@ -74,7 +74,7 @@ impl Store {
         match self.sweep {
             Sweep::Idle => 1,
             Sweep::Side { after, last } => self.sweep_side(wheel, after, last),
-            Sweep::Next { place } => self.sweep_into(wheel, place),
+            Sweep::Before { done } => self.sweep_into(wheel, done),
             Sweep::List { place, kept, rest } => self.sweep_list(wheel, place, kept, rest),
         }
     }
@@ -84,7 +84,7 @@ impl Store {
         // Numbers begin at 1, so this skips `after` itself only.
         let behind = (after.0, after.1 + 1)..;
         let Some((&key, &slot)) = side.range(behind).next() else {
-            self.sweep = Sweep::Next { place: Place::LAST };
+            self.sweep = Sweep::Before { done: None };
             return 1;
         };
         if key.1 <= last && self.stale.take(key.0, slot) {
@@ -94,18 +94,20 @@ impl Store {
         1
     }
 
-    fn sweep_into(&mut self, wheel: &Wheel<u32>, place: Place) -> usize {
-        // A place that cascades is emptied anyway, and the older half of it is elsewhere.
-        if self.is_empty(place) || wheel.moving() == Some(place) {
-            self.pass_on(place);
-        } else {
-            let rest = std::mem::replace(&mut self.list_mut(place).chain, Chain::EMPTY);
-            self.sweep = Sweep::List {
+    fn sweep_into(&mut self, wheel: &Wheel<u32>, done: Option<Place>) -> usize {
+        self.sweep = match wheel.last_before(done) {
+            None => {
+                self.arena.open_blocks();
+                Sweep::Idle
+            }
+            // It is being emptied anyway, and the older of its entries are elsewhere already.
+            Some(place) if wheel.moving() == Some(place) => Sweep::Before { done: Some(place) },
+            Some(place) => Sweep::List {
                 place,
                 kept: Chain::EMPTY,
-                rest,
-            };
-        }
+                rest: std::mem::replace(&mut self.list_mut(place).chain, Chain::EMPTY),
+            },
+        };
         1
     }
 
@@ -140,16 +142,7 @@ impl Store {
         } else {
             self.list_mut(place).chain = kept;
         }
-        self.pass_on(place);
+        self.sweep = Sweep::Before { done: Some(place) };
         looked
-    }
-
-    fn pass_on(&mut self, done: Place) {
-        self.sweep = if let Some(place) = done.below() {
-            Sweep::Next { place }
-        } else {
-            self.arena.open_blocks();
-            Sweep::Idle
-        };
     }
 }

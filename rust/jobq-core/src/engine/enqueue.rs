@@ -9,6 +9,7 @@ use crate::error::{Error, Full};
 use crate::fsm::{Entry, Event, Next, step};
 use crate::job::{JobId, Schedule, Status};
 use crate::options::JobOptions;
+use crate::stats::Counters;
 use crate::topic::TopicRef;
 
 impl<P: Payload> Engine<P> {
@@ -146,14 +147,15 @@ impl<P: Payload> State<P> {
     ) -> JobId {
         let id = self.next_id.take();
         let created = self.now.wall.0;
-        let slot = self.jobs.insert(Record::new(id, topic, weight, created, payload.take(), size));
+        let mut job = Record::new(id, topic, weight, created, payload.take(), size);
+        job.set_options(options, self.options.get(options));
+        let slot = self.jobs.insert(job);
         self.ids.insert(id, slot);
-        self.equip(slot, options);
-        self.tally(topic, |counters| counters.note_enqueued(1, created));
+        let count = |counters: &mut Counters| counters.note_enqueued(1, created);
         let entry = due.map_or(Entry::Now, |due| self.entry(due));
         match (step(Status::Created, Event::Enqueue(entry)), due) {
-            (Some(Next::To(Status::Delayed)), Some(due)) => self.enter_delayed(slot, due),
-            _ => self.enter_ready(slot),
+            (Some(Next::To(Status::Delayed)), Some(due)) => self.enter_delayed(slot, due, count),
+            _ => self.enter_ready(slot, count),
         }
         self.note_enqueued(slot);
         JobId(id)

@@ -170,7 +170,11 @@ impl<P: Payload> Engine<P> {
 
     /// Give the lock back, then do what must not be done under it.
     #[inline]
-    fn leave(&self, mut state: MutexGuard<'_, State<P>>, caller: &impl Caller) -> Result<(), Error> {
+    fn leave(&self, state: MutexGuard<'_, State<P>>, caller: &impl Caller) -> Result<(), Error> {
+        if state.is_quiet() { Ok(()) } else { self.leave_busy(state, caller) }
+    }
+
+    fn leave_busy(&self, mut state: MutexGuard<'_, State<P>>, caller: &impl Caller) -> Result<(), Error> {
         state.settle_waiters();
         let wakes = state.take_wakes();
         let trash = state.take_trash();
@@ -229,6 +233,12 @@ fn wake(parkers: Vec<Arc<Parker>>) {
 }
 
 impl<P: Payload> State<P> {
+    /// Whether nobody waits, nothing is to be dropped and nothing is written.
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        self.waiters.is_empty() && self.wakes.is_empty() && self.trash.is_empty() && self.journal.is_none()
+    }
+
     #[inline]
     fn take_wakes(&mut self) -> Vec<Arc<Parker>> {
         if self.wakes.is_empty() { Vec::new() } else { std::mem::take(&mut self.wakes) }

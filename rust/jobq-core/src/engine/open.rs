@@ -169,10 +169,10 @@ impl<P: Payload> State<P> {
             self.forgotten.lost += lost;
         }
         self.count_all(records);
-        recovery.ready = self.total.ready;
-        recovery.delayed = self.total.delayed;
-        recovery.done = self.total.done;
-        recovery.canceled = self.total.canceled;
+        recovery.ready = self.total.now(Status::Ready);
+        recovery.delayed = self.total.now(Status::Delayed);
+        recovery.done = self.total.now(Status::Done);
+        recovery.canceled = self.total.now(Status::Canceled);
         Ok(recovery)
     }
 
@@ -225,10 +225,10 @@ impl<P: Payload> State<P> {
             Some(slot) => slot,
             None => self.topics.insert(Arc::clone(&body.topic), self.now.mono),
         };
-        let slot = self.jobs.insert(Record::new(id.0, topic, body.weight, body.created, None, body.size));
+        let mut job = Record::new(id.0, topic, body.weight, body.created, None, body.size);
+        job.set_options(self.options.hold(&body.options), Some(&body.options));
+        let slot = self.jobs.insert(job);
         self.ids.insert(id.0, slot);
-        let options = self.options.hold(&body.options);
-        self.equip(slot, options);
         let (mut status, mut when, mut reason) = (body.status, body.when, None);
         match overlay {
             Kind::None => {}
@@ -244,7 +244,7 @@ impl<P: Payload> State<P> {
         if status == Status::Delayed && when <= now {
             (status, when) = (Status::Ready, when << 20);
         }
-        self.shift(slot, status);
+        self.shift(slot, status, |_| ());
         if let Some(job) = self.jobs.get_mut(slot) {
             job.when = when;
             job.set_reason(reason);

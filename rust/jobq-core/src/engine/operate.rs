@@ -138,7 +138,7 @@ impl<P: Payload> State<P> {
         self.tally(topic, |counters| counters.resets += 1);
         if status != Status::Ready {
             self.uproot(slot);
-            self.enter_ready(slot);
+            self.enter_ready(slot, |_| ());
         }
         self.note(slot);
     }

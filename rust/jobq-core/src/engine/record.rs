@@ -127,8 +127,10 @@ impl<P> Record<P> {
         self.set(COLD, on);
     }
 
-    pub(crate) fn set_logs(&mut self, log_status_change: LogStatusChange) {
-        self.set(LOGS, log_status_change == LogStatusChange::On);
+    /// Give it its options, an entry of the table.
+    pub(crate) fn set_options(&mut self, at: u32, options: Option<&JobOptions>) {
+        self.options = at;
+        self.set(LOGS, options.is_some_and(|options| options.log_status_change == LogStatusChange::On));
     }
 
     fn set(&mut self, flag: u8, on: bool) {

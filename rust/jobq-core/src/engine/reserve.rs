@@ -58,7 +58,7 @@ impl<P: Payload> Engine<P> {
         state.check_running()?;
         if let Some(slot) = state.topic(topic)
             && let Some(held) = state.grant_one(slot)
-            && let Some(grant) = state.collect_one(held)
+            && let Some(grant) = state.grant_of(held)
         {
             self.leave(state, caller)?;
             if grant.payload.is_some() {
@@ -96,7 +96,7 @@ impl<P: Payload> Engine<P> {
                     None => state.topic_or_new(topic)?,
                 };
                 let mut grants = Vec::new();
-                state.grant_batch(slot, limit, |state, held| grants.extend(state.collect_one(held)));
+                state.grant_batch(slot, limit, |state, held| grants.extend(state.grant_of(held)));
                 if grants.is_empty() { Ok(Err(Wants::Jobs { topics: vec![slot], limit })) } else { Ok(Ok(grants)) }
             };
             let collect = |state: &mut State<P>, held: Vec<Held>| {
@@ -186,7 +186,7 @@ impl<P: Payload> State<P> {
             return None;
         }
         let slot = there.ready.pop(&mut self.jobs)?;
-        Some(self.lease(slot))
+        self.lease(slot)
     }
 
     /// Lease the topic's first jobs, at most `limit`. A recovered job ends the batch before it and is one of its own.
@@ -209,25 +209,23 @@ impl<P: Payload> State<P> {
 
     /// Lease a job that was just taken from its queue.
     #[inline]
-    fn lease(&mut self, slot: u32) -> Held {
+    fn lease(&mut self, slot: u32) -> Option<Held> {
+        let (now, grain) = (self.now, self.clock.grain());
+        let job = self.jobs.get_mut(slot)?;
+        debug_assert!(
+            step(job.status, Event::Reserve) == Some(Next::To(Status::Reserved)),
+            "a ready queue holds ready jobs alone"
+        );
+        let lease = self.options.get(job.options).map_or(0, |options| options.lease);
+        let deadline = now.mono.0.saturating_add(lease).saturating_add(grain);
         let token = self.next_token.take();
-        let now = self.now;
-        let lease = self.options_of(slot).map_or(0, |options| options.lease);
-        let deadline = now.mono.0.saturating_add(lease).saturating_add(self.clock.grain());
-        let lease = self.leases.grant(token, slot, deadline, now.wall.0);
-        self.near |= deadline <= now.mono.0 + self.clock.grain() * 2;
-        self.shift(slot, Status::Reserved);
-        let mut held = Held { slot, id: 0, token };
-        if let Some(job) = self.jobs.get_mut(slot) {
-            debug_assert!(step(Status::Ready, Event::Reserve) == Some(Next::To(job.status)), "as the machine says");
-            job.prev = lease;
-            job.attempts = job.attempts.saturating_add(1);
-            held.id = job.id;
-            let topic = job.topic;
-            self.tally(topic, |counters| counters.note_reserved(now.wall.0));
-        }
+        job.prev = self.leases.grant(token, slot, deadline, now.wall.0);
+        job.attempts = job.attempts.saturating_add(1);
+        let held = Held { slot, id: job.id, token };
+        self.near |= deadline <= now.mono.0 + grain * 2;
+        self.shift(slot, Status::Reserved, |counters| counters.note_reserved(now.wall.0));
         self.note(slot);
-        held
+        Some(held)
     }
 
     /// Whether the job is still leased under this token.
@@ -241,11 +239,13 @@ impl<P: Payload> State<P> {
     }
 
     /// What the caller gets of a lease, if it still stands.
-    #[inline]
     pub(crate) fn collect_one(&mut self, held: Held) -> Option<Grant<P>> {
-        if !self.holds(held.slot, held.id, held.token) {
-            return None;
-        }
+        if self.holds(held.slot, held.id, held.token) { self.grant_of(held) } else { None }
+    }
+
+    /// What the caller gets of a lease that was just made.
+    #[inline]
+    fn grant_of(&self, held: Held) -> Option<Grant<P>> {
         let job = self.jobs.get(held.slot)?;
         let lease = self.leases.get(job.prev)?;
         let name = self.options.get(job.options).map(|options| &options.name).filter(|name| !name.is_empty());

@@ -238,7 +238,7 @@ impl<P: Payload> State<P> {
         };
         match delay.unwrap_or(backoff) {
             0 => {
-                self.enter_ready(slot);
+                self.enter_ready(slot, |_| ());
                 self.note(slot);
             }
             delay => {

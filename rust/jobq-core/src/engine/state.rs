@@ -18,9 +18,9 @@ use crate::fsm::{Event, Next, step};
 use crate::ids::IdMap;
 use crate::job::{JobId, Reason, Status, clip};
 use crate::leases::Leases;
-use crate::options::{JobOptions, Limits, LogStatusChange};
+use crate::options::{JobOptions, Limits};
 use crate::repository::committer::Journal;
-use crate::slab::Slab;
+use crate::slab::{NIL, Slab};
 use crate::stats::Counters;
 use crate::sync::Parker;
 use crate::topic::{TopicRef, Topics, check_name};
@@ -199,6 +199,9 @@ impl<P: Payload> State<P> {
             Status::Delayed => self.delays.cancel(job.when, slot),
             Status::Reserved => {
                 self.leases.end(job.prev);
+                if let Some(job) = self.jobs.get_mut(slot) {
+                    job.prev = NIL;
+                }
             }
             Status::Done | Status::Canceled => self.unkeep(slot),
             Status::Created => {}
@@ -207,22 +210,19 @@ impl<P: Payload> State<P> {
 
     /// Change the status of a job that stands in no place, and count it.
     #[inline]
-    pub(crate) fn shift(&mut self, slot: u32, to: Status) {
+    pub(crate) fn shift(&mut self, slot: u32, to: Status, also: impl Fn(&mut Counters)) {
         let Some(job) = self.jobs.get_mut(slot) else { return };
-        let (from, topic, dead) = (job.status, job.topic, job.reason().is_some_and(Reason::is_dead));
+        let from = job.status;
+        let dead = u64::from(from == Status::Canceled && job.reason().is_some_and(Reason::is_dead));
         job.status = to;
         if from == Status::Canceled {
             job.set_reason(None);
         }
-        let logs = job.logs();
+        let (topic, logs) = (job.topic, job.logs());
         self.tally(topic, |counters| {
-            if from != Status::Created {
-                *counters.gauge(from) -= 1;
-            }
-            *counters.gauge(to) += 1;
-            if from == Status::Canceled && dead {
-                counters.dead -= 1;
-            }
+            counters.shift(from, to);
+            counters.dead -= dead;
+            also(counters);
         });
         if logs && from != to {
             self.log(slot, &format!("{from} -> {to}"));
@@ -238,71 +238,69 @@ impl<P: Payload> State<P> {
 
     /// Place an uprooted job last in its weight.
     #[inline]
-    pub(crate) fn enter_ready(&mut self, slot: u32) {
+    pub(crate) fn enter_ready(&mut self, slot: u32, also: impl Fn(&mut Counters)) {
         let stamp = self.stamp();
-        self.shift(slot, Status::Ready);
+        self.shift(slot, Status::Ready, also);
         let Some(job) = self.jobs.get_mut(slot) else { return };
-        let (topic, weight) = (job.topic, job.weight);
         job.when = stamp;
+        let (topic, weight) = (job.topic, job.weight);
         if self.planted.is(Planted::LostOrder) && job.id % 3 == 0 {
             job.when = stamp - (1 << 22);
-            let stamp = job.when;
-            if let Some(topic) = self.topics.get_mut(topic) {
-                topic.ready.put_back(weight, stamp, slot);
-            }
-        } else if let Some(topic) = self.topics.get_mut(topic) {
-            topic.ready.push_back(&mut self.jobs, weight, slot);
+            return self.stand_back(slot);
         }
-        self.touch(topic);
+        if let Some(there) = self.topics.get_mut(topic) {
+            there.ready.push_back(&mut self.jobs, weight, slot);
+            if !there.waiters.is_empty() {
+                self.touched.push(topic);
+            }
+        }
     }
 
     /// Place an uprooted job that was reserved where it was before, as its stamp says.
     pub(crate) fn put_back(&mut self, slot: u32) {
         if self.planted.is(Planted::ReturnedLast) {
-            return self.enter_ready(slot);
+            return self.enter_ready(slot, |_| ());
         }
-        self.shift(slot, Status::Ready);
+        self.shift(slot, Status::Ready, |_| ());
+        self.stand_back(slot);
+    }
+
+    /// Queue a ready job where its stamp belongs.
+    fn stand_back(&mut self, slot: u32) {
         let Some(job) = self.jobs.get(slot) else { return };
-        let topic = job.topic;
-        if let Some(topic) = self.topics.get_mut(topic) {
+        if let Some(topic) = self.topics.get_mut(job.topic) {
             topic.ready.put_back(job.weight, job.when, slot);
+            if !topic.waiters.is_empty() {
+                self.touched.push(job.topic);
+            }
         }
-        self.touch(topic);
     }
 
     /// Place an uprooted job on the wheel until its due date.
-    pub(crate) fn enter_delayed(&mut self, slot: u32, due: u64) {
-        self.shift(slot, Status::Delayed);
+    pub(crate) fn enter_delayed(&mut self, slot: u32, due: u64, also: impl Fn(&mut Counters)) {
+        self.shift(slot, Status::Delayed, |counters| {
+            counters.delays += 1;
+            also(counters);
+        });
         let Some(job) = self.jobs.get_mut(slot) else { return };
         job.when = due;
-        let topic = job.topic;
         self.delays.insert(due, slot);
         self.near |= due <= self.now.wall.0 + self.clock.grain();
-        self.tally(topic, |counters| counters.delays += 1);
-    }
-
-    /// Remember to serve the waiters of a topic before the lock is given back.
-    #[inline]
-    fn touch(&mut self, topic: u32) {
-        if self.topics.get(topic).is_some_and(|topic| !topic.waiters.is_empty()) {
-            self.touched.push(topic);
-        }
     }
 
     /// End the life of an uprooted job: it is done, or canceled for a reason; kept as long as the retention says.
+    #[inline]
     pub(crate) fn finish(&mut self, slot: u32, reason: Option<Reason>) {
-        let to = if reason.is_some() { Status::Canceled } else { Status::Done };
-        self.shift(slot, to);
-        let Some(job) = self.jobs.get_mut(slot) else { return };
-        job.when = self.now.wall.0;
-        job.set_reason(reason);
-        let topic = job.topic;
         match reason {
-            None => self.tally(topic, |counters| counters.completions += 1),
-            Some(reason) => self.tally(topic, |counters| {
+            None => self.shift(slot, Status::Done, |counters| counters.completions += 1),
+            Some(reason) => self.shift(slot, Status::Canceled, |counters| {
                 counters.cancellations += 1;
                 counters.dead += u64::from(reason.is_dead());
             }),
+        }
+        if let Some(job) = self.jobs.get_mut(slot) {
+            job.when = self.now.wall.0;
+            job.set_reason(reason);
         }
         self.note(slot);
         self.keep(slot);
@@ -369,18 +367,6 @@ impl<P: Payload> State<P> {
             {
                 cold.crashes = 0;
             }
-        }
-    }
-
-    /// Give a new record its options.
-    pub(crate) fn equip(&mut self, slot: u32, options: u32) {
-        let logs = match self.options.get(options) {
-            Some(options) => options.log_status_change,
-            None => LogStatusChange::Off,
-        };
-        if let Some(job) = self.jobs.get_mut(slot) {
-            job.options = options;
-            job.set_logs(logs);
         }
     }
 

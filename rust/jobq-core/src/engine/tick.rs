@@ -109,9 +109,7 @@ impl<P: Payload> State<P> {
         if step(job.status, Event::Promote) != Some(Next::To(Status::Ready)) || job.when != due {
             return;
         }
-        let topic = job.topic;
-        self.tally(topic, |counters| counters.promotions += 1);
-        self.enter_ready(slot);
+        self.enter_ready(slot, |counters| counters.promotions += 1);
     }
 
     /// End a lease as if its time had run out at `deadline`: charge a retry and queue the job again.
@@ -153,8 +151,8 @@ impl<P: Payload> State<P> {
     /// Queue an uprooted job again: ready when `due` is not after now, else delayed until then.
     pub(crate) fn requeue(&mut self, slot: u32, due: u64) {
         match self.entry(due) {
-            Entry::Now => self.enter_ready(slot),
-            Entry::Later => self.enter_delayed(slot, due),
+            Entry::Now => self.enter_ready(slot, |_| ()),
+            Entry::Later => self.enter_delayed(slot, due, |_| ()),
         }
         self.note(slot);
     }

@@ -39,8 +39,8 @@ impl<P: Payload> State<P> {
         for (slot, topic) in self.topics.iter() {
             let there = counted.remove(&slot).unwrap_or_default();
             compare(&mut faults, &format!("topic {:?}", topic.name), &topic.counters, &there);
-            if u64::try_from(topic.ready.len()) != Ok(there.ready) {
-                faults.push(format!("topic {:?}: {} jobs are queued, {} are ready", topic.name, topic.ready.len(), there.ready));
+            if u64::try_from(topic.ready.len()) != Ok(there.now(Status::Ready)) {
+                faults.push(format!("topic {:?}: {} jobs are queued, {} are ready", topic.name, topic.ready.len(), there.now(Status::Ready)));
             }
         }
         faults.extend(counted.keys().map(|slot| format!("jobs stand in topic slot {slot}, which is none")));
@@ -52,8 +52,8 @@ impl<P: Payload> State<P> {
     fn compare_lengths(&self, faults: &mut Vec<String>, sum: &Counters) {
         let lengths = [
             ("ids", self.ids.len(), sum.present()),
-            ("delay wheel", self.delays.len(), sum.delayed),
-            ("leases", self.leases.len(), sum.reserved),
+            ("delay wheel", self.delays.len(), sum.now(Status::Delayed)),
+            ("leases", self.leases.len(), sum.now(Status::Reserved)),
         ];
         for (what, length, wanted) in lengths {
             if u64::try_from(length) != Ok(wanted) {
@@ -65,11 +65,11 @@ impl<P: Payload> State<P> {
 
 fn compare(faults: &mut Vec<String>, what: &str, counters: &Counters, there: &Counters) {
     let pairs = [
-        ("ready", counters.ready, there.ready),
-        ("delayed", counters.delayed, there.delayed),
-        ("reserved", counters.reserved, there.reserved),
-        ("done", counters.done, there.done),
-        ("canceled", counters.canceled, there.canceled),
+        ("ready", counters.now(Status::Ready), there.now(Status::Ready)),
+        ("delayed", counters.now(Status::Delayed), there.now(Status::Delayed)),
+        ("reserved", counters.now(Status::Reserved), there.now(Status::Reserved)),
+        ("done", counters.now(Status::Done), there.now(Status::Done)),
+        ("canceled", counters.now(Status::Canceled), there.now(Status::Canceled)),
         ("dead", counters.dead, there.dead),
         ("enqueued", counters.enqueued, counters.accounted()),
     ];

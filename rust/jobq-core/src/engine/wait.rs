@@ -58,6 +58,11 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub(crate) fn reserving(&self) -> u64 {
         self.reserving
     }
