@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
-COMMAND = ["cargo", "test", "--locked", "--workspace"]
+COMMAND = ["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]
 RESULT = re.compile(
     r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; (\d+) filtered out"
 )

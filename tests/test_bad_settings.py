@@ -359,7 +359,7 @@ def test_an_item_that_is_no_handle_names_its_index(world: World, spot: Spot, ite
 def test_a_handle_of_another_service_is_refused(world: World, spot: Spot) -> None:
     other = make_world()
     untouched = other.snapshot()
-    with refused(world, ValueError, "another service"):
+    with refused(world, ValueError, "jobs[1]", "service"):
         spot.call(world, [world.job, other.job])
     assert other.snapshot() == untouched
     other.svc.close()

@@ -29,7 +29,7 @@ from jobq.cli.demo.survey import Survey, fill, topic_of, weight_of
 from jobq.cli.interrupt import Interrupt
 from jobq.cli.progress import Progress, amount, clock
 
-DEADLINE = 120
+DEADLINE = 60  # less than the watchdog of the whole run
 COMMAND = [sys.executable, "-m", "jobq", "demo"]
 
 

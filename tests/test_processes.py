@@ -48,7 +48,7 @@ def in_child(work):
 
 def ends(outcome: Outcome, *, code: int = 0, out: str = "", seconds: float = 5) -> None:
     """The interpreter ended with this status, in time, and said nothing but what was asked."""
-    assert (outcome.code, outcome.err, outcome.out) == (code, "", out)
+    assert (outcome.code, outcome.err, outcome.out) == (code, "", out), outcome.err
     assert outcome.seconds < seconds
 
 

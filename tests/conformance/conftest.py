@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from jobq import JobService
 from jobq.testing import ManualClock
 

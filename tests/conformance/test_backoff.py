@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+
 from jobq import JobInfo, JobOptions, JobService, Status
 from jobq.testing import ManualClock
 
@@ -101,7 +102,9 @@ def test_L5_reset_starts_the_count_anew(svc: JobService, clock: ManualClock) -> 
 
 
 @pytest.mark.parametrize("jitter", [0.1, 0.5, 1.0])
-def test_L5_jitter_only_shortens_and_within_its_share(svc: JobService, clock: ManualClock, jitter: float) -> None:
+def test_L5_jitter_only_shortens_and_within_its_share(
+    svc: JobService, clock: ManualClock, jitter: float
+) -> None:
     """Drawn from [(1-j)*d, d]: the bounds are hard, and the draws are spread, or a herd would stay one."""
     options = JobOptions(min_backoff=1000, max_backoff=1000, jitter=jitter)
     svc.enqueue_many("t", [b""] * 300, options=options)

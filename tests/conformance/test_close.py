@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from jobq import Job, JobOptions, JobService, Memory, ServiceClosed, Status
 from jobq.testing import ManualClock
 
@@ -136,7 +137,9 @@ def test_C4_held_jobs_go_back_uncharged_to_their_place(jobs_factory: Factory, cl
     assert (recovery.clean, recovery.recovered, recovery.ready, recovery.poisoned) == (True, 0, 4, ())
     infos = [svc.info(id) for id in ids]
     assert {info.status for info in infos} == {Status.READY}
-    assert [(info.attempts, info.retries, info.crashes) for info in infos] == [(1, 0, 0)] * 2 + [(0, 0, 0)] * 2
+    assert [(info.attempts, info.retries, info.crashes) for info in infos] == [(1, 0, 0)] * 2 + [
+        (0, 0, 0)
+    ] * 2
     assert svc.topic_stats("t").recoveries == 0
     assert [job.id for job in svc.reserve("t", 10, timeout=0)] == ids
     assert len(jobs) == 2
@@ -186,7 +189,10 @@ def test_C4_close_is_safe_in_a_signal_handler(factory: Factory) -> None:
     """It must not wait for the very thread that it interrupts."""
     svc = factory.open()
     start = time.monotonic()
-    with handler(signal.SIGUSR1, svc.close), signal_when(lambda: svc.topic_stats("t").waiting == 1, signal.SIGUSR1):
+    with (
+        handler(signal.SIGUSR1, svc.close),
+        signal_when(lambda: svc.topic_stats("t").waiting == 1, signal.SIGUSR1),
+    ):
         with pytest.raises(ServiceClosed):
             svc.reserve("t", 1, timeout=15)
     assert svc.closed
@@ -253,7 +259,9 @@ def refused(svc: JobService) -> bool:
 
 
 @pytest.mark.parametrize("found", [DictHome.one_object, DictHome.two_objects])
-def test_C4_each_repository_is_closed_once_and_last(found: Callable[[], DictHome], clock: ManualClock) -> None:
+def test_C4_each_repository_is_closed_once_and_last(
+    found: Callable[[], DictHome], clock: ManualClock
+) -> None:
     """Also when one object has both roles; after its close nothing is asked of it, whatever is still alive."""
     home = found()
     svc = home.open(clock)

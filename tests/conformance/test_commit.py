@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+
 from jobq import Job, JobId, JobService, RepositoryError, RepositoryFailed, ServiceClosed, Status
 from jobq.testing import ManualClock
 
@@ -89,7 +90,9 @@ def test_R3_one_committer_at_a_time_and_none_is_lost(python_factory: Factory) ->
     recount(found)
 
 
-def test_R3_changes_are_written_in_the_order_they_happened(python_factory: Factory, clock: ManualClock) -> None:
+def test_R3_changes_are_written_in_the_order_they_happened(
+    python_factory: Factory, clock: ManualClock
+) -> None:
     """Whatever commit is the last before a crash, what is there is a beginning of the history, not a selection."""
     svc = python_factory.open(clock)
     home = python_factory.home
@@ -181,7 +184,9 @@ def test_R4_the_caller_gets_the_repositorys_own_exception(
     assert repository.closes == 1
     kept = python_factory.open(clock)
     as_before = before.open(clock)
-    assert [(i.id, i.status, i.retries) for i in kept.find()] == [(i.id, i.status, i.retries) for i in as_before.find()]
+    assert [(i.id, i.status, i.retries) for i in kept.find()] == [
+        (i.id, i.status, i.retries) for i in as_before.find()
+    ]
     recount(kept)
     as_before.close()
 
@@ -235,7 +240,9 @@ AFTERWARDS: dict[str, Callable[[JobService, Job], object]] = {
 
 
 @pytest.mark.parametrize("call", AFTERWARDS)
-def test_R4_after_a_failure_every_call_is_refused(python_factory: Factory, clock: ManualClock, call: str) -> None:
+def test_R4_after_a_failure_every_call_is_refused(
+    python_factory: Factory, clock: ManualClock, call: str
+) -> None:
     """Memory is ahead of the store, so reads would tell of things that a restart takes back: they are refused too."""
     svc, error, job = broken_service(python_factory, clock)
     with pytest.raises(RepositoryFailed) as failed:
@@ -245,7 +252,9 @@ def test_R4_after_a_failure_every_call_is_refused(python_factory: Factory, clock
     assert isinstance(failed.value, OSError)
 
 
-def test_R4_close_works_after_a_failure_and_open_clears_it(python_factory: Factory, clock: ManualClock) -> None:
+def test_R4_close_works_after_a_failure_and_open_clears_it(
+    python_factory: Factory, clock: ManualClock
+) -> None:
     """The way out that the error names: the store is as it was before the failed write."""
     svc, _, job = broken_service(python_factory, clock)
     svc.close()
@@ -279,7 +288,9 @@ def test_R4_waiters_are_told(python_factory: Factory, clock: ManualClock) -> Non
     assert not job.settled
 
 
-def test_R4_callers_in_the_same_batch_get_repository_failed(python_factory: Factory, clock: ManualClock) -> None:
+def test_R4_callers_in_the_same_batch_get_repository_failed(
+    python_factory: Factory, clock: ManualClock
+) -> None:
     """One of them made the call and gets its exception; the others are told what it was."""
     svc = python_factory.open(clock)
     repository = jobs_of(python_factory)
@@ -342,8 +353,23 @@ INSIDE: dict[str, Callable[[JobService, Job], object]] = {
     "pause": lambda svc, job: svc.pause("t"),
     "flush": lambda svc, job: svc.flush(),
     "join": lambda svc, job: svc.join(timeout=0),
-    "close": lambda svc, job: svc.close(),
 }
+
+
+def test_C4_close_from_inside_commit_waits_for_nobody(python_factory: Factory, clock: ManualClock) -> None:
+    """A signal handler may interrupt a repository at work: close leaves the rest to the call that it interrupts."""
+    svc = python_factory.open(clock)
+    repository = jobs_of(python_factory)
+
+    def close_once() -> None:
+        repository.before_commit = nothing
+        svc.close()
+
+    repository.before_commit = close_once
+    assert Background(svc.enqueue, "t", b"").result() == 1
+    assert svc.closed
+    again = python_factory.reopen(clock)
+    assert again.status(1) is Status.READY
 
 
 @pytest.mark.parametrize("call", INSIDE)
@@ -375,7 +401,9 @@ def test_R4_a_call_from_inside_commit_raises_runtime_error(
     job.done()
 
 
-def test_R4_a_call_from_inside_close_raises_runtime_error(python_factory: Factory, clock: ManualClock) -> None:
+def test_R4_a_call_from_inside_close_raises_runtime_error(
+    python_factory: Factory, clock: ManualClock
+) -> None:
     """The same in the last call that a repository gets."""
     svc = python_factory.open(clock)
     svc.enqueue("t", b"")
@@ -392,11 +420,26 @@ def test_R4_a_call_from_inside_close_raises_runtime_error(python_factory: Factor
     assert [isinstance(error, RuntimeError) for error in told] == [True]
 
 
+def test_C4_close_from_inside_commit_is_put_off(python_factory: Factory, clock: ManualClock) -> None:
+    """A signal handler may run there and may close: it does not wait for itself, and the call under way finishes."""
+    svc = python_factory.open(clock)
+    svc.enqueue("t", b"")
+    repository = jobs_of(python_factory)
+    repository.before_commit = svc.close
+    assert Background(svc.enqueue, "t", b"").result() == 2
+    until(lambda: svc.closed, "the close")
+    assert repository.closes == 1
+    svc = python_factory.open(clock)
+    assert [info.id for info in svc.find()] == [1, 2]
+
+
 def test_R4_another_service_may_be_called_from_inside(python_factory: Factory, clock: ManualClock) -> None:
     """A repository may itself be built on a queue, as long as it is another one."""
     svc = python_factory.open(clock)
     other = python_factory.fresh().open(clock)
     jobs_of(python_factory).before_commit = lambda: other.enqueue("audit", b"")
     svc.enqueue("t", b"")
+    jobs_of(python_factory).before_commit = nothing
     assert other.topic_stats("audit").ready >= 1
+    jobs_of(python_factory).before_commit = nothing
     other.close()

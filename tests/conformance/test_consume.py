@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from jobq import Job, JobService, ServiceClosed, Status
 from jobq.testing import ManualClock
 
@@ -222,7 +223,10 @@ def test_L8_ctrl_c_is_raised_from_the_wait(factory: Factory) -> None:
     svc.enqueue_many("t", [b""] * 2)
     seen = []
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), signal_when(lambda: svc.topic_stats("t").waiting == 1, signal.SIGINT):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        signal_when(lambda: svc.topic_stats("t").waiting == 1, signal.SIGINT),
+    ):
         for job in svc.consume("t", batch=5, idle=15):
             with job:
                 seen.append(job.id)

@@ -5,6 +5,7 @@ vouches for the reservation being there (R6), so `crash` here makes such a call 
 """
 
 import pytest
+
 from jobq import Job, JobOptions, JobService, Reason, Status
 from jobq.testing import ManualClock
 
@@ -28,7 +29,9 @@ def crash(factory: Factory, svc: JobService, clock: ManualClock, **options: obje
     return factory.crash(clock, **given)
 
 
-def crash_holding(factory: Factory, svc: JobService, clock: ManualClock, id: int, **options: object) -> JobService:
+def crash_holding(
+    factory: Factory, svc: JobService, clock: ManualClock, id: int, **options: object
+) -> JobService:
     """Reserve the job, which must be the next one, and die."""
     assert [job.id for job in take(svc, 1)] == [id]
     return crash(factory, svc, clock, **options)
@@ -80,7 +83,9 @@ def test_C1_a_crash_without_a_reservation_in_between_counts_once(
 
 
 @pytest.mark.parametrize("most", [0, 1, 3, None])
-def test_C1_more_crashes_than_allowed_are_poison(jobs_factory: Factory, clock: ManualClock, most: int | None) -> None:
+def test_C1_more_crashes_than_allowed_are_poison(
+    jobs_factory: Factory, clock: ManualClock, most: int | None
+) -> None:
     """A job that kills its process must end, or the process never gets past it. The default is 3."""
     options: dict[str, object] = {} if most is None else {"max_crashes": most}
     allowed = 3 if most is None else most

@@ -1,6 +1,7 @@
 """Contract C3: a job whose bytes have rotted is never served, and takes nothing else with it."""
 
 import pytest
+
 from jobq import JobId, JobOptions, JobService, Reason, Status
 from jobq.testing import ManualClock
 

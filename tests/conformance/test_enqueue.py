@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import pytest
+
 from jobq import JobId, JobService, Limits, QueueFull, Status
 from jobq.testing import ManualClock
 
@@ -32,7 +33,11 @@ def test_L9_an_item_is_a_payload_or_a_pair(svc: JobService) -> None:
 def test_L9_delay_and_at_hold_for_all(svc: JobService, clock: ManualClock, form: str) -> None:
     """One due for the batch, and its order kept."""
     at = clock.now() + timedelta(seconds=10)
-    ids = svc.enqueue_many("t", [b""] * 3, at=at) if form == "at" else svc.enqueue_many("t", [b""] * 3, delay=10)
+    ids = (
+        svc.enqueue_many("t", [b""] * 3, at=at)
+        if form == "at"
+        else svc.enqueue_many("t", [b""] * 3, delay=10)
+    )
     assert {svc.info(id).due_at for id in ids} == {at}
     clock.advance(10)
     assert order(svc) == list(ids)
@@ -110,7 +115,9 @@ def test_L9_payloads_must_be_an_iterable_of_payloads(svc: JobService, payloads: 
         svc.enqueue_many("t", payloads)  # type: ignore[arg-type]
 
 
-def test_L9_a_crash_before_the_acknowledgement_keeps_a_prefix(python_factory: Factory, clock: ManualClock) -> None:
+def test_L9_a_crash_before_the_acknowledgement_keeps_a_prefix(
+    python_factory: Factory, clock: ManualClock
+) -> None:
     """A batch may be written in parts; whatever part is there is its beginning, so a caller can see how far it got."""
     svc = python_factory.open(clock)
     home = python_factory.home
@@ -193,7 +200,13 @@ def test_L9_a_handle_is_the_name(svc: JobService) -> None:
 def test_L9_a_new_job_is_what_was_asked_for(svc: JobService, clock: ManualClock) -> None:
     """Everything that can be read of it, at birth."""
     info = svc.info(svc.enqueue("t", b"12345", 7))
-    assert (info.topic, info.weight, info.status, info.reason, info.error) == ("t", 7, Status.READY, None, None)
+    assert (info.topic, info.weight, info.status, info.reason, info.error) == (
+        "t",
+        7,
+        Status.READY,
+        None,
+        None,
+    )
     assert (info.attempts, info.retries, info.resets, info.crashes) == (0, 0, 0, 0)
     assert (info.payload_size, info.created_at, info.ready_at) == (5, clock.now(), clock.now())
     assert (info.due_at, info.reserved_at, info.deadline, info.finished_at) == (None, None, None, None)

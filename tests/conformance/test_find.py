@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+
 from jobq import JobId, JobInfo, JobOptions, JobService, Reason, Retention, Status
 from jobq.testing import ManualClock
 
@@ -54,7 +55,9 @@ def test_V4_by_status(svc: JobService, mixed: dict[str, list[JobId]]) -> None:
     assert ids(svc.find(Status.READY)) == mixed["ready"]
     assert ids(svc.find(Status.DELAYED)) == mixed["delayed"]
     assert ids(svc.find(Status.RESERVED)) == []
-    assert ids(svc.find(Status.CANCELED)) == sorted(mixed["requested"] + mixed["rejected"] + mixed["exhausted"])
+    assert ids(svc.find(Status.CANCELED)) == sorted(
+        mixed["requested"] + mixed["rejected"] + mixed["exhausted"]
+    )
 
 
 def test_V4_by_reason_and_topic(svc: JobService, mixed: dict[str, list[JobId]]) -> None:
@@ -115,7 +118,9 @@ def test_V4_limit_counts_what_matches(svc: JobService) -> None:
         ({"topic": ""}, "topic"),
     ],
 )
-def test_V4_arguments_are_checked_by_the_call(svc: JobService, arguments: dict[str, object], name: str) -> None:
+def test_V4_arguments_are_checked_by_the_call(
+    svc: JobService, arguments: dict[str, object], name: str
+) -> None:
     """Not at the first step of the iterator."""
     with pytest.raises(ValueError, match=name):
         svc.find(**arguments)  # type: ignore[arg-type]

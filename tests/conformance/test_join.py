@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from jobq import JobOptions, JobService, Retention
 from jobq.testing import ManualClock
 

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from jobq import JobId, JobOptions, JobService, LeaseLost, Limits, LogEntry
 from jobq.testing import ManualClock
 
@@ -45,7 +46,14 @@ def test_L1_a_log_line_that_cannot_be_made_is_an_error(svc: JobService) -> None:
     svc.enqueue("t", b"")
     job = hold(svc)
     with unchanged(svc):
-        for message, args in (("%d", ("x",)), ("%s %s", (1,)), ("no place", (1,)), (5, ()), (b"x", ()), (None, ())):
+        for message, args in (
+            ("%d", ("x",)),
+            ("%s %s", (1,)),
+            ("no place", (1,)),
+            (5, ()),
+            (b"x", ()),
+            (None, ()),
+        ):
             with pytest.raises(TypeError):
                 job.log(message, *args)  # type: ignore[arg-type]
 
@@ -114,7 +122,18 @@ def test_V3_changes_of_status_are_told_when_asked_for(svc: JobService, clock: Ma
     hold(svc).done()
     svc.reset(1)
     svc.cancel(1)
-    words = ["delayed", "ready", "reserved", "delayed", "ready", "reserved", "ready", "reserved", "delayed", "ready"]
+    words = [
+        "delayed",
+        "ready",
+        "reserved",
+        "delayed",
+        "ready",
+        "reserved",
+        "ready",
+        "reserved",
+        "delayed",
+        "ready",
+    ]
     words += ["reserved", "done", "ready", "canceled"]
     steps = [f"{before} -> {after}" for before, after in itertools.pairwise(words)]
     found = lines(svc)
@@ -165,7 +184,14 @@ def test_V3_no_text_shows_a_payload(svc: JobService, clock: ManualClock) -> None
     secret = b"correct horse battery staple"
     svc.enqueue("t", secret, options=TOLD)
     job = hold(svc)
-    texts = [repr(job), str(job), repr(svc.info(1)), repr(svc), repr(svc.topic("t")), repr(svc.topic_stats("t"))]
+    texts = [
+        repr(job),
+        str(job),
+        repr(svc.info(1)),
+        repr(svc),
+        repr(svc.topic("t")),
+        repr(svc.topic_stats("t")),
+    ]
     clock.advance(5)
     with pytest.raises(LeaseLost) as lost:
         job.done()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import pytest
+
 from jobq import Job, JobService, LeaseLost, Status
 from jobq.testing import ManualClock
 
@@ -69,7 +70,9 @@ def test_L2_the_lost_are_named_and_the_rest_is_applied(svc: JobService, form: st
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bad", ["a job", 1, None, b""])
-def test_L2_what_is_no_job_is_refused_before_anything_changes(svc: JobService, form: str, bad: object) -> None:
+def test_L2_what_is_no_job_is_refused_before_anything_changes(
+    svc: JobService, form: str, bad: object
+) -> None:
     """A list put together wrongly is a mistake in the program: half of it must not have happened."""
     jobs = batch(svc, 3)
     mixed: list[object] = [*jobs, bad]

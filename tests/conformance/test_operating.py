@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import pytest
+
 from jobq import InvalidTransition, JobId, JobNotFound, JobOptions, JobService, LeaseLost, Reason, Status
 from jobq.testing import ManualClock
 
@@ -124,7 +125,13 @@ def test_L7_reset_clears_the_past_and_keeps_the_rest(svc: JobService, clock: Man
     clock.advance(60)
     svc.reset(id)
     info = svc.info(id)
-    assert (info.status, info.reason, info.retries, info.crashes, info.resets) == (Status.READY, None, 0, 0, 1)
+    assert (info.status, info.reason, info.retries, info.crashes, info.resets) == (
+        Status.READY,
+        None,
+        0,
+        0,
+        1,
+    )
     assert (info.due_at, info.finished_at, info.ready_at) == (None, None, clock.now())
     assert (info.attempts, info.name, info.lease, info.max_retries, info.weight) == (2, "x", 5, 1, 3)
     assert (info.created_at, svc.payload(id)) == (dead.created_at, b"payload")

@@ -1,6 +1,7 @@
 """Contract V2: how long finished jobs stay, the well and the dead apart."""
 
 import pytest
+
 from jobq import JobId, JobOptions, JobService, Retention
 from jobq.testing import ManualClock
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from jobq import JobOptions, JobService, Retention, TopicStats
+
+from jobq import JobOptions, JobService, Limits, Retention, TopicStats
 from jobq.testing import ManualClock
 
 from .factory import Factory
@@ -102,7 +103,7 @@ def numbers(stats: TopicStats) -> dict[str, int]:
 
 def test_V5_statistics_are_exact_after_every_operation(factory: Factory, clock: ManualClock) -> None:
     """Each step adds what it should, nothing else, and a recount of the jobs agrees, for the topic and the service."""
-    svc = factory.open(clock)
+    svc = factory.open(clock, limits=Limits(topic_idle=None))
     svc.pause("bystander")
     svc.enqueue("bystander", b"")
     expected = dict.fromkeys((*EVENTS, *DEPTHS), 0)

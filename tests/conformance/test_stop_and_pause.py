@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from jobq import Job, JobService, ServiceClosed, Status
 from jobq.testing import ManualClock
 
@@ -129,7 +130,10 @@ def test_W4_stop_is_safe_in_a_signal_handler(factory: Factory) -> None:
     ready = svc.enqueue("t", b"")
     seen = []
     start = time.monotonic()
-    with handler(signal.SIGUSR1, svc.stop), signal_when(lambda: svc.topic_stats("t").waiting == 1, signal.SIGUSR1):
+    with (
+        handler(signal.SIGUSR1, svc.stop),
+        signal_when(lambda: svc.topic_stats("t").waiting == 1, signal.SIGUSR1),
+    ):
         for job in svc.consume("t", idle=15):
             job.done()
             seen.append(job.id)

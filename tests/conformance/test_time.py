@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+
 from jobq import Job, JobNotFound, JobOptions, JobService, LeaseLost, Retention, Status
 from jobq.testing import ManualClock
 

@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+
 from jobq import Job, JobOptions, JobService
 
 from .factory import Factory

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+
 from jobq import JobOptions, JobService, Limits, Retention
 from jobq.testing import ManualClock
 
@@ -208,7 +209,22 @@ def test_V1_many_names_come_and_go(svc: JobService, clock: ManualClock) -> None:
     assert svc.stats().enqueued == 900
 
 
-NAMES = ["a", "ab", "abc", "A", "delayed", "ready", "a\x1f", "a\x1fb", "\x01", " ", "a ", "é", "e\u0301", "\U0001f600"]
+NAMES = [
+    "a",
+    "ab",
+    "abc",
+    "A",
+    "delayed",
+    "ready",
+    "a\x1f",
+    "a\x1fb",
+    "\x01",
+    " ",
+    "a ",
+    "é",
+    "e\u0301",
+    "\U0001f600",
+]
 NAMES += ["x" * 254, "x" * 255, "é" * 127 + "x"]
 
 

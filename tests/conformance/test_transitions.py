@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from jobq import (
     InvalidTransition,
     Job,
@@ -127,7 +128,9 @@ def test_L7_every_status_meets_every_verb_by_id(svc: JobService, state: str, ver
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("why", ["never enqueued", "deleted", "purged"])
-def test_L7_a_job_that_is_not_there_is_not_found(factory: Factory, clock: ManualClock, verb: str, why: str) -> None:
+def test_L7_a_job_that_is_not_there_is_not_found(
+    factory: Factory, clock: ManualClock, verb: str, why: str
+) -> None:
     """A gone job and one that never was are the same to a caller: JobNotFound, with the id, and nothing changed."""
     svc = factory.open(clock, retention=Retention.none())
     ready(svc)

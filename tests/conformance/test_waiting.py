@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+
 from jobq import Job, JobOptions, JobService, Reason, Retention, Status
 from jobq.testing import ManualClock
 
@@ -214,6 +215,17 @@ def test_W1_each_takes_what_its_limit_allows_from_the_head(svc: JobService) -> N
     waiters[2].result()
 
 
+@pytest.mark.parametrize("count", [1000, 4097, 9000])
+def test_W1_a_batch_takes_all_that_is_ready_up_to_its_limit(svc: JobService, count: int) -> None:
+    """min(limit, ready), however many that is: no bound of the house's own makes a batch shorter."""
+    svc.enqueue_many("t", [b""] * count)
+    jobs = svc.reserve("t", count - 1, timeout=0)
+    assert len(jobs) == count - 1
+    jobs += svc.reserve("t", count, timeout=0)
+    assert len(jobs) == count
+    svc.done_many(jobs)
+
+
 def test_W1_enqueue_many_serves_at_its_end(svc: JobService) -> None:
     """The whole batch is in order before the first job is handed out, so the most urgent goes first."""
     waiters = queue_up(svc, [1])
@@ -315,7 +327,9 @@ def test_W2_zero_asks_once(svc: JobService) -> None:
     assert len(svc.reserve("t", 5, timeout=0)) == 2
 
 
-@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), float("inf"), float("-inf"), timedelta(seconds=-1)])
+@pytest.mark.parametrize(
+    "timeout", [-1, -0.001, float("nan"), float("inf"), float("-inf"), timedelta(seconds=-1)]
+)
 def test_W2_a_timeout_is_finite_and_not_negative(svc: JobService, timeout: float | timedelta) -> None:
     """For ever is spelled None; anything else that is no length of time is a mistake."""
     svc.enqueue("t", b"")

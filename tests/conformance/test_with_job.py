@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from jobq import Job, JobOptions, JobService, LeaseLost, Reason, ServiceClosed, Status
 from jobq.testing import ManualClock
 
@@ -93,7 +94,9 @@ def test_L3_an_exception_that_cannot_be_printed_goes_on(svc: JobService) -> None
     assert raised.value is error
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, BaseException])
+@pytest.mark.parametrize(
+    "kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, BaseException]
+)
 def test_L3_any_other_base_exception_is_a_release(svc: JobService, kind: type[BaseException]) -> None:
     """Ctrl-C and a shutdown are not the job's fault: uncharged, at once, in its old place."""
     first = granted(svc)
@@ -145,7 +148,9 @@ def test_L3_settled_inside_is_left_alone(svc: JobService, verb: str) -> None:
 
 @pytest.mark.parametrize("verb", SETTLE)
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
-def test_L3_settled_inside_and_then_an_exception(svc: JobService, verb: str, kind: type[BaseException]) -> None:
+def test_L3_settled_inside_and_then_an_exception(
+    svc: JobService, verb: str, kind: type[BaseException]
+) -> None:
     """What was settled stays so, and the exception goes on bare: there is no error of settling to note."""
     call, status = SETTLE[verb]
     job = granted(svc)
@@ -238,9 +243,8 @@ def test_L3_entry_needs_a_lease_that_stands(svc: JobService, clock: ManualClock,
     else:
         lose(svc, clock, job, why)
     ran = False
-    with unchanged(svc), pytest.raises(LeaseLost) as lost:
-        with job:
-            ran = True
+    with unchanged(svc), pytest.raises(LeaseLost) as lost, job:
+        ran = True
     assert not ran
     assert lost.value.id == job.id
 
@@ -258,7 +262,6 @@ def test_L3_a_late_end_of_the_block_counts(factory: Factory) -> None:
 def test_L3_blocks_may_be_nested_over_different_jobs(svc: JobService) -> None:
     """Each answers for its own: the inner exception, caught between the two, is not the outer's."""
     outer, inner = granted(svc), granted(svc)
-    with outer:
-        with pytest.raises(ValueError), inner:
-            raise ValueError
+    with outer, pytest.raises(ValueError), inner:
+        raise ValueError
     assert [svc.status(job.id) for job in (outer, inner)] == [Status.DONE, Status.DELAYED]

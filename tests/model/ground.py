@@ -88,7 +88,9 @@ class Ground:
         return things[-1 - number % len(things)]
 
     def _picks(self, things: Sequence[_T], numbers: Sequence[int]) -> list[_T]:
-        return [self._pick(things, number) for number in numbers]
+        """Several, each once."""
+        places = dict.fromkeys(number % len(things) for number in numbers)
+        return [things[-1 - place] for place in places]
 
     @staticmethod
     def _agree(real: Outcome, modelled: Callable[[], object]) -> None:

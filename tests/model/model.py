@@ -83,17 +83,17 @@ class Model(State):
         layers: Sequence[Options | None],
         ids: Sequence[int] | None,
     ) -> None:
-        """Queue all items or none; `ids` are those the service gave, None when it gave none."""
+        """Queue all items or none; `ids` are those the service gave, None when it gave none. No items make no topic."""
         self.tick()
+        if not items:
+            self.touch(topic)
+            return
         refusal = self.refusal_of_enqueue(topic, items)
         if refusal is not None:
             self.touch(topic)
             raise refusal
         assert ids is not None, f"enqueue on {topic!r} was refused, and nothing forbids it"
         assert len(ids) == len(items), f"{len(ids)} ids for {len(items)} jobs"
-        if not items:
-            self.touch(topic)
-            return
         assert ids[0] > self.last_id, f"id {ids[0]} is not above {self.last_id}"
         assert list(ids) == list(range(ids[0], ids[0] + len(ids))), f"ids are not consecutive: {list(ids)}"
         self.name(topic, create=True)

@@ -51,6 +51,9 @@ class Options:
     jitter: float | None = None
     log_status_change: bool | None = None
 
+    def __repr__(self) -> str:
+        return f"Options({', '.join(f'{name}={value!r}' for name, value in vars(self).items() if value is not None)})"
+
 
 @dataclass(frozen=True)
 class Terms:

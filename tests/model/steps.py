@@ -214,15 +214,12 @@ class WorkerSteps(Ground):
             f"the block ran {len(ran)} times, entered with a lease that stood: {stood}"
         )
 
-    def settle_many(self, picks: tuple[int, ...], verb: str, delay: int | None) -> None:
+    def settle_many(self, picks: tuple[int, ...], verb: str, delay: int | None, twice: bool) -> None:
         chosen = self._picks(self.held, picks)
-        lost: list[Lease] = []
-        for held in list(chosen):
-            # A lost handle named twice: whether `ids` names it twice is left open.
-            if held.lease in lost:
-                chosen.remove(held)
-            elif not held.lease.settled and not self.model.holds(held.lease):
-                lost.append(held.lease)
+        if twice:
+            # The second time it is a handle already settled. A lost one would be lost twice: how `ids` names that is
+            # left open.
+            chosen += [held for held in chosen[:1] if held.lease.settled or self.model.holds(held.lease)]
         jobs = [held.job for held in chosen]
         calls: dict[str, Callable[[], None]] = {
             "done": lambda: self.svc.done_many(iter(jobs)),

@@ -148,9 +148,10 @@ STEPS = (
         "settle_many",
         4,
         {
-            "picks": ((0, 1), (0, 1, 2), (2, 1, 0, 0), (5, 3, 0), ()),
+            "picks": ((0, 1), (0, 1, 2), (2, 1, 0), (5, 3, 0), ()),
             "verb": ("done", "retry", "release"),
             "delay": DELAYS,
+            "twice": (False, False, False),
         },
         "held",
     ),

@@ -50,7 +50,7 @@ class Walk(WorkerSteps):
 
     def operate_many(self, verb: str, picks: tuple[int, ...], force: bool, bad: str | None) -> None:
         # An id named twice is left open by the contract: the second time it may be another status.
-        ids = list(dict.fromkeys(self._picks(self.known, picks)))
+        ids = self._picks(self.known, picks)
         ids[1:1] = self._bad_ids(bad)
         arguments = {"force": force} if verb == "reset" else {}
         real = outcome(lambda: getattr(self.svc, verb)(iter(ids), **arguments))

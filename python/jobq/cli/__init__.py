@@ -1,7 +1,7 @@
 """The command line: one parser, a module per command, exit statuses; it knows no queue itself.
 
-A command is a module of this package with `add_parser(commands)`, which adds its own parser and sets the
-default `run`, a function from the parsed arguments to an exit status. COMMANDS lists them as `--help` does.
+A command is a module of this package with `add_parser(add)`, which makes its own parser by calling `add` and
+sets the default `run`, a function from the parsed arguments to an exit status. COMMANDS lists them.
 
     0    done                       2    wrong use, or an argument that names nothing: one line says which
     1    a check failed             130  stopped by Ctrl-C
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"jobq {jobq.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        command.add_parser(commands)
+        command.add_parser(commands.add_parser)
     return top
 
 

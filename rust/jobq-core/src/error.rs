@@ -17,7 +17,7 @@ pub enum Error {
     /// No job has this id: never enqueued, deleted, or purged.
     JobNotFound(JobId),
     /// The state machine has no such step from where the job stands.
-    InvalidTransition(Transition),
+    InvalidTransition(Box<Transition>),
     /// The caller does not hold the job.
     LeaseLost(Box<Lost>),
     /// A limit on what is in the service was reached.

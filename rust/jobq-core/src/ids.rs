@@ -54,13 +54,7 @@ impl IdMap {
     /// An empty map, which owns no memory.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            tables: VecDeque::new(),
-            sparse: BTreeMap::new(),
-            waning: VecDeque::new(),
-            newest: 0,
-            len: 0,
-        }
+        Self { tables: VecDeque::new(), sparse: BTreeMap::new(), waning: VecDeque::new(), newest: 0, len: 0 }
     }
 
     /// How many ids are kept.
@@ -143,11 +137,7 @@ impl IdMap {
     #[must_use]
     pub fn next_after(&self, id: u64) -> Option<(u64, u32)> {
         let from = id.checked_add(1)?;
-        let sparse = self
-            .sparse
-            .range(from..)
-            .next()
-            .map(|(&id, &slot)| (id, slot));
+        let sparse = self.sparse.range(from..).next().map(|(&id, &slot)| (id, slot));
         match (self.next_paged(from), sparse) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -159,11 +149,7 @@ impl IdMap {
         let (number, page, place) = split(from);
         let first = self.search(number).unwrap_or_else(|above| above);
         self.tables.range(first..).find_map(|table| {
-            let (page, place) = if table.number == number {
-                (page, place)
-            } else {
-                (0, 0)
-            };
+            let (page, place) = if table.number == number { (page, place) } else { (0, 0) };
             table.next_from(page, place)
         })
     }
@@ -174,15 +160,11 @@ impl IdMap {
         // Right at once wherever no table before this one is gone.
         if let Some(front) = self.tables.front()
             && let Ok(guess) = usize::try_from(number.wrapping_sub(front.number))
-            && self
-                .tables
-                .get(guess)
-                .is_some_and(|table| table.number == number)
+            && self.tables.get(guess).is_some_and(|table| table.number == number)
         {
             return Ok(guess);
         }
-        self.tables
-            .binary_search_by_key(&number, |table| table.number)
+        self.tables.binary_search_by_key(&number, |table| table.number)
     }
 
     /// Makes `id` the newest, in a page that exists.
@@ -202,10 +184,7 @@ impl IdMap {
     fn open(&mut self, id: u64) {
         let (number, page, _) = split(id);
         if self.tables.back().is_none_or(|last| last.number != number) {
-            debug_assert!(
-                self.tables.back().is_none_or(|last| last.number < number),
-                "id {id} is not the newest"
-            );
+            debug_assert!(self.tables.back().is_none_or(|last| last.number < number), "id {id} is not the newest");
             self.tables.push_back(Table::new(number));
         }
         if let Some(last) = self.tables.back_mut() {
@@ -259,18 +238,14 @@ impl IdMap {
         };
         table.live[usize::from(page)] = 0;
         let moved = (0..=u8::MAX).zip(*slots).filter(|&(_, slot)| slot != NIL);
-        self.sparse
-            .extend(moved.map(|(place, slot)| (join(number, page, place), slot)));
+        self.sparse.extend(moved.map(|(place, slot)| (join(number, page, place), slot)));
         self.free(at, page);
     }
 
     /// Frees a page without ids, and its table with the last of its pages.
     fn free(&mut self, at: usize, page: u8) {
         let table = &mut self.tables[at];
-        debug_assert!(
-            table.live[usize::from(page)] == 0,
-            "a page with ids is freed"
-        );
+        debug_assert!(table.live[usize::from(page)] == 0, "a page with ids is freed");
         table.pages[usize::from(page)] = None;
         table.held -= 1;
         if table.held == 0 {
@@ -300,23 +275,19 @@ struct Table {
 
 impl Table {
     fn new(number: u64) -> Self {
-        Self {
-            number,
-            held: 0,
-            live: Box::new([0; 256]),
-            pages: Box::new([const { None }; 256]),
-        }
+        Self { number, held: 0, live: Box::new([0; 256]), pages: Box::new([const { None }; 256]) }
     }
 
     /// The first id from this place on.
     fn next_from(&self, page: u8, place: u8) -> Option<(u64, u32)> {
         let used = (page..=u8::MAX).filter(|&number| self.live[usize::from(number)] > 0);
-        used.filter_map(|number| Some((number, self.pages[usize::from(number)].as_deref()?)))
-            .find_map(|(number, slots)| {
+        used.filter_map(|number| Some((number, self.pages[usize::from(number)].as_deref()?))).find_map(
+            |(number, slots)| {
                 let first = if number == page { place } else { 0 };
                 let found = (first..=u8::MAX).find(|&place| slots[usize::from(place)] != NIL)?;
                 Some((join(self.number, number, found), slots[usize::from(found)]))
-            })
+            },
+        )
     }
 }
 
@@ -352,10 +323,7 @@ mod tests {
 
     fn pages(map: &IdMap) -> usize {
         let held = map.tables.iter().map(|table| usize::from(table.held)).sum();
-        let found = map
-            .tables
-            .iter()
-            .map(|table| table.pages.iter().flatten().count());
+        let found = map.tables.iter().map(|table| table.pages.iter().flatten().count());
         assert_eq!(held, found.sum::<usize>());
         held
     }
@@ -384,11 +352,7 @@ mod tests {
             map.remove(id);
         }
         assert_eq!(map.len(), 391);
-        assert_eq!(
-            pages(&map),
-            WANING_MAX + 1,
-            "those that may wane, and the open page"
-        );
+        assert_eq!(pages(&map), WANING_MAX + 1, "those that may wane, and the open page");
         assert_eq!(map.tables.len(), 1, "the tables of freed pages are freed");
         assert_eq!(map.sparse.len(), 391 - WANING_MAX - 1);
         assert!((1..=last).all(|id| map.get(id).is_some() == (id % 256 == 3)));
@@ -430,19 +394,12 @@ mod tests {
         for page in 1..=u64::try_from(WANING_MAX).expect("64 bits") {
             map.wane(page);
         }
-        assert!(
-            map.sparse.is_empty(),
-            "200 ids are too many to move at once"
-        );
+        assert!(map.sparse.is_empty(), "200 ids are too many to move at once");
         for id in 1..=200 {
             map.remove(id);
         }
         assert_eq!(pages(&map), 7, "the first page went with its last id");
         map.insert(5, 9);
-        assert_eq!(
-            (map.get(5), map.sparse.len()),
-            (Some(9), 1),
-            "its page is gone"
-        );
+        assert_eq!((map.get(5), map.sparse.len()), (Some(9), 1), "its page is gone");
     }
 }

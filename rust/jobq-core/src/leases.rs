@@ -66,10 +66,7 @@ impl Leases {
     pub fn with_moves(now: u64, moves: usize) -> Self {
         Self {
             wheel: Wheel::new(now, moves),
-            lists: Lists {
-                leases: Slab::new(),
-                ends: vec![Ends::EMPTY; Place::COUNT].into_boxed_slice(),
-            },
+            lists: Lists { leases: Slab::new(), ends: vec![Ends::EMPTY; Place::COUNT].into_boxed_slice() },
         }
     }
 
@@ -117,8 +114,7 @@ impl Leases {
     /// extension), at most `limit`. Each is reported once, and stays until [`Leases::end`]. `true`:
     /// more may be over at `now`, so call again, also when this call found none.
     pub fn advance(&mut self, now: u64, limit: usize, out: &mut Vec<u32>) -> bool {
-        self.wheel
-            .advance(&mut self.lists, now, limit, |_, lease| out.push(lease))
+        self.wheel.advance(&mut self.lists, now, limit, |_, lease| out.push(lease))
     }
 
     /// An instant that is not after the first deadline not reported, for sleeping until then, and at
@@ -176,11 +172,7 @@ impl Leases {
             Post::Side => {
                 let number = u64::from(held.prev) << 32 | u64::from(held.next);
                 let found = self.wheel.side().remove(&(held.deadline, number));
-                debug_assert_eq!(
-                    found,
-                    Some(lease),
-                    "the side map and lease {lease} disagree"
-                );
+                debug_assert_eq!(found, Some(lease), "the side map and lease {lease} disagree");
                 self.lists.leave_links(lease);
             }
         }

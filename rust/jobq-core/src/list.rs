@@ -52,10 +52,7 @@ impl List {
     /// An empty list.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            ends: Ends::EMPTY,
-            len: 0,
-        }
+        Self { ends: Ends::EMPTY, len: 0 }
     }
 
     /// Appends `slot`, which stands in no list.
@@ -111,10 +108,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) const EMPTY: Self = Self {
-        head: NIL,
-        tail: NIL,
-    };
+    pub(crate) const EMPTY: Self = Self { head: NIL, tail: NIL };
 
     #[inline]
     pub(crate) const fn is_empty(self) -> bool {
@@ -123,20 +117,12 @@ impl Ends {
 
     #[inline]
     pub(crate) const fn front(self) -> Option<u32> {
-        if self.head == NIL {
-            None
-        } else {
-            Some(self.head)
-        }
+        if self.head == NIL { None } else { Some(self.head) }
     }
 
     #[inline]
     pub(crate) const fn back(self) -> Option<u32> {
-        if self.tail == NIL {
-            None
-        } else {
-            Some(self.tail)
-        }
+        if self.tail == NIL { None } else { Some(self.tail) }
     }
 
     #[inline]
@@ -157,18 +143,11 @@ impl Ends {
     #[inline]
     pub(crate) fn pop_front(&mut self, links: &mut impl Links) -> Option<u32> {
         let slot = self.front()?;
-        debug_assert!(
-            links.prev(slot) == NIL,
-            "slot {slot} leads a list and follows another slot"
-        );
+        debug_assert!(links.prev(slot) == NIL, "slot {slot} leads a list and follows another slot");
         let next = links.next(slot);
         self.head = next;
         if next == NIL {
-            debug_assert!(
-                self.tail == slot,
-                "slot {slot} ends a list whose tail is {}",
-                self.tail
-            );
+            debug_assert!(self.tail == slot, "slot {slot} ends a list whose tail is {}", self.tail);
             self.tail = NIL;
         } else {
             links.set_prev(next, NIL);
@@ -181,10 +160,7 @@ impl Ends {
     pub(crate) fn unlink(&mut self, links: &mut impl Links, slot: u32) {
         let (prev, next) = (links.prev(slot), links.next(slot));
         if prev == NIL {
-            debug_assert!(
-                self.head == slot,
-                "slot {slot} stands in another list or in none"
-            );
+            debug_assert!(self.head == slot, "slot {slot} stands in another list or in none");
             self.head = next;
         } else {
             debug_assert!(links.next(prev) == slot, "slots {prev} and {slot} disagree");
@@ -192,10 +168,7 @@ impl Ends {
             links.set_prev(slot, NIL);
         }
         if next == NIL {
-            debug_assert!(
-                self.tail == slot,
-                "slot {slot} stands in another list or in none"
-            );
+            debug_assert!(self.tail == slot, "slot {slot} stands in another list or in none");
             self.tail = prev;
         } else {
             debug_assert!(links.prev(next) == slot, "slots {slot} and {next} disagree");

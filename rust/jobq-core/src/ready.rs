@@ -65,11 +65,7 @@ impl ReadyQueue {
     /// An empty queue, which owns no memory.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            lists: Lists::Sorted(Vec::new()),
-            returned: BTreeMap::new(),
-            len: 0,
-        }
+        Self { lists: Lists::Sorted(Vec::new()), returned: BTreeMap::new(), len: 0 }
     }
 
     /// How many jobs are ready.
@@ -97,10 +93,7 @@ impl ReadyQueue {
     pub fn put_back(&mut self, weight: i16, stamp: u64, slot: u32) {
         debug_assert!(slot != NIL, "NIL is no slot");
         let other = self.returned.insert((weight, stamp), slot);
-        debug_assert!(
-            other.is_none(),
-            "slots {other:?} and {slot} have one stamp, {stamp}"
-        );
+        debug_assert!(other.is_none(), "slots {other:?} and {slot} have one stamp, {stamp}");
         self.len += 1;
     }
 
@@ -166,10 +159,7 @@ impl ReadyQueue {
             return None;
         }
         let (&place, &slot) = self.returned.first_key_value()?;
-        let before = self
-            .lists
-            .first()
-            .is_none_or(|(weight, head)| place < (weight, links.stamp(head)));
+        let before = self.lists.first().is_none_or(|(weight, head)| place < (weight, links.stamp(head)));
         before.then_some((place, slot))
     }
 
@@ -178,10 +168,7 @@ impl ReadyQueue {
         let mut head = self.returned.first_key_value();
         std::iter::from_fn(move || {
             let (&place, &slot) = head?;
-            head = place
-                .0
-                .checked_add(1)
-                .and_then(|above| self.returned.range((above, 0)..).next());
+            head = place.0.checked_add(1).and_then(|above| self.returned.range((above, 0)..).next());
             Some((place, slot))
         })
     }
@@ -233,10 +220,7 @@ impl Lists {
             match search(buckets, weight) {
                 Ok(at) => return append(&mut buckets[at].ends, links, slot),
                 Err(at) if buckets.len() < SORTED_MAX => {
-                    let mut bucket = Bucket {
-                        weight,
-                        ends: Ends::EMPTY,
-                    };
+                    let mut bucket = Bucket { weight, ends: Ends::EMPTY };
                     append(&mut bucket.ends, links, slot);
                     return buckets.insert(at, bucket);
                 }
@@ -284,10 +268,7 @@ impl Lists {
         match self {
             Self::Sorted(buckets) => {
                 let Ok(at) = search(buckets, weight) else {
-                    debug_assert!(
-                        false,
-                        "slot {slot} is not ready: weight {weight} has no job"
-                    );
+                    debug_assert!(false, "slot {slot} is not ready: weight {weight} has no job");
                     return;
                 };
                 let ends = &mut buckets[at].ends;
@@ -327,8 +308,7 @@ impl Lists {
 #[inline]
 fn append(ends: &mut Ends, links: &mut impl Stamps, slot: u32) {
     debug_assert!(
-        ends.back()
-            .is_none_or(|last| links.stamp(last) < links.stamp(slot)),
+        ends.back().is_none_or(|last| links.stamp(last) < links.stamp(slot)),
         "slot {slot} enters with an older stamp than the last of its weight"
     );
     ends.push_back(links, slot);
@@ -418,11 +398,7 @@ mod tests {
         for _ in 0..128 {
             ready.pop(&mut jobs).expect("a job");
         }
-        assert_eq!(
-            buckets(&ready),
-            None,
-            "the form does not change while a list has jobs"
-        );
+        assert_eq!(buckets(&ready), None, "the form does not change while a list has jobs");
         ready.pop(&mut jobs).expect("the last job");
         assert_eq!(buckets(&ready), Some(0));
     }
@@ -431,9 +407,7 @@ mod tests {
     fn an_emptied_queue_gives_back_a_long_array_and_keeps_a_short_one() {
         let (mut ready, mut jobs) = (ReadyQueue::new(), Jobs(Vec::new()));
         for weights in [8, 9] {
-            let slots: Vec<u32> = (0..weights)
-                .map(|weight| push(&mut ready, &mut jobs, weight))
-                .collect();
+            let slots: Vec<u32> = (0..weights).map(|weight| push(&mut ready, &mut jobs, weight)).collect();
             for (weight, slot) in (0..weights).zip(slots) {
                 ready.remove(&mut jobs, weight, u64::from(slot), slot);
             }

@@ -40,12 +40,7 @@ impl<T> Slab<T> {
     /// An empty slab, which owns no memory.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            segments: Vec::new(),
-            free: FreeSlots::new(),
-            fresh: 0,
-            len: 0,
-        }
+        Self { segments: Vec::new(), free: FreeSlots::new(), fresh: 0, len: 0 }
     }
 
     /// Keeps `value` and returns its slot: the one freed last, or else a new one.
@@ -108,11 +103,7 @@ impl<T> Slab<T> {
 
     /// Every slot in use with its value, by slot. Visits freed slots too.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.segments
-            .iter()
-            .flatten()
-            .zip(0..)
-            .filter_map(|(cell, slot)| cell.as_ref().map(|value| (slot, value)))
+        self.segments.iter().flatten().zip(0..).filter_map(|(cell, slot)| cell.as_ref().map(|value| (slot, value)))
     }
 
     #[inline]
@@ -152,11 +143,7 @@ struct FreeSlots {
 
 impl FreeSlots {
     const fn new() -> Self {
-        Self {
-            top: Vec::new(),
-            full: Vec::new(),
-            spare: Vec::new(),
-        }
+        Self { top: Vec::new(), full: Vec::new(), spare: Vec::new() }
     }
 
     #[inline]

@@ -127,12 +127,8 @@ impl<E: Copy> Wheel<E> {
         limit: usize,
         mut deliver: impl FnMut(u64, E),
     ) -> bool {
-        let mut share = Share {
-            deliveries: limit,
-            moves: self
-                .least_moves
-                .max(limit.saturating_mul(MOVES_PER_DELIVERY)),
-        };
+        let mut share =
+            Share { deliveries: limit, moves: self.least_moves.max(limit.saturating_mul(MOVES_PER_DELIVERY)) };
         while let Some(source) = self.due(now) {
             if share.is_done() {
                 return true;
@@ -156,8 +152,7 @@ impl<E: Copy> Wheel<E> {
     /// the start of a slot. `None` if the wheel is empty.
     #[must_use]
     pub fn next_start(&self) -> Option<u64> {
-        self.side_first()
-            .or_else(|| Some(self.start(self.first()?)))
+        self.side_first().or_else(|| Some(self.start(self.first()?)))
     }
 
     /// Ends the cascade of a slot, however long that takes.
@@ -236,12 +231,7 @@ impl<E: Copy> Wheel<E> {
         (self.start(place) <= now).then_some(Source::Slot(place))
     }
 
-    fn deliver_side(
-        &mut self,
-        slots: &mut impl Slots<Entry = E>,
-        share: &mut Share,
-        deliver: &mut impl FnMut(u64, E),
-    ) {
+    fn deliver_side(&mut self, slots: &mut impl Slots<Entry = E>, share: &mut Share, deliver: &mut impl FnMut(u64, E)) {
         if let Some(((when, _), entry)) = self.side.pop_first() {
             share.leave(slots, when, entry, deliver);
         }
@@ -255,11 +245,7 @@ impl<E: Copy> Wheel<E> {
         deliver: &mut impl FnMut(u64, E),
     ) {
         let start = self.start(place);
-        debug_assert!(
-            self.now <= start,
-            "time went back from {} to {start}",
-            self.now
-        );
+        debug_assert!(self.now <= start, "time went back from {} to {start}", self.now);
         self.now = start;
         slots.reach(place);
         while !share.is_done()
@@ -275,11 +261,7 @@ impl<E: Copy> Wheel<E> {
 
     fn cascade(&mut self, slots: &mut impl Slots<Entry = E>, from: Place, moves: &mut usize) {
         let start = self.start(from);
-        debug_assert!(
-            self.now <= start,
-            "time went back from {} to {start}",
-            self.now
-        );
+        debug_assert!(self.now <= start, "time went back from {} to {start}", self.now);
         self.now = start;
         self.moving = Some(from);
         slots.reach(from);
@@ -287,10 +269,7 @@ impl<E: Copy> Wheel<E> {
             && let Some((when, entry)) = slots.pop(from, start)
         {
             let to = Place::of(start, when);
-            debug_assert!(
-                to.level() < from.level(),
-                "{when} does not belong to {from:?}"
-            );
+            debug_assert!(to.level() < from.level(), "{when} does not belong to {from:?}");
             slots.push(to, when, entry);
             self.occupied.insert(to);
             *moves -= 1;
@@ -320,13 +299,7 @@ impl Share {
 
     /// Lets an entry out: a delivery, or one of the moves if it was cancelled.
     #[inline]
-    fn leave<S: Slots>(
-        &mut self,
-        slots: &mut S,
-        when: u64,
-        entry: S::Entry,
-        deliver: &mut impl FnMut(u64, S::Entry),
-    ) {
+    fn leave<S: Slots>(&mut self, slots: &mut S, when: u64, entry: S::Entry, deliver: &mut impl FnMut(u64, S::Entry)) {
         if slots.leave(when, entry) {
             deliver(when, entry);
             self.deliveries -= 1;

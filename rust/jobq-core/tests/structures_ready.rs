@@ -22,11 +22,7 @@ struct Record {
 impl Records {
     fn add(&mut self, stamp: u64) -> u32 {
         let slot = u32::try_from(self.0.len()).expect("few records");
-        self.0.push(Record {
-            next: NIL,
-            prev: NIL,
-            stamp,
-        });
+        self.0.push(Record { next: NIL, prev: NIL, stamp });
         slot
     }
 
@@ -189,9 +185,7 @@ proptest! {
 }
 
 fn chain(first: Option<u32>, step: impl Fn(u32) -> u32) -> impl Iterator<Item = u32> {
-    std::iter::successors(first, move |&slot| {
-        Some(step(slot)).filter(|&next| next != NIL)
-    })
+    std::iter::successors(first, move |&slot| Some(step(slot)).filter(|&next| next != NIL))
 }
 
 // ---- ready queue ----
@@ -219,9 +213,8 @@ fn palette() -> impl Strategy<Value = Vec<i16>> {
         prop::collection::vec(any::<i16>(), 60..70),
         Just((-40..40).collect()),
         prop::collection::vec(any::<i16>(), 300),
-        (0..=255_i16, any::<u8>()).prop_map(|(low, page)| (0..=low)
-            .map(|at| (i16::from(page) - 128) * 256 + at)
-            .collect()),
+        (0..=255_i16, any::<u8>())
+            .prop_map(|(low, page)| (0..=low).map(|at| (i16::from(page) - 128) * 256 + at).collect()),
     ]
 }
 
@@ -275,19 +268,11 @@ impl Pair {
             }
             ReadyCall::Remove(_) | ReadyCall::Clear(_) if self.model.is_empty() => {}
             ReadyCall::Remove(at) => {
-                let place = *self
-                    .model
-                    .keys()
-                    .nth(at.index(self.model.len()))
-                    .expect("an index below it");
+                let place = *self.model.keys().nth(at.index(self.model.len())).expect("an index below it");
                 self.remove(place)?;
             }
             ReadyCall::Clear(at) => {
-                let (weight, _) = *self
-                    .model
-                    .keys()
-                    .nth(at.index(self.model.len()))
-                    .expect("an index below it");
+                let (weight, _) = *self.model.keys().nth(at.index(self.model.len())).expect("an index below it");
                 let all = self.model.range((weight, 0)..=(weight, u64::MAX));
                 for place in all.map(|(&place, _)| place).rev().collect::<Vec<_>>() {
                     self.remove(place)?;
@@ -295,10 +280,7 @@ impl Pair {
             }
             ReadyCall::Heads => self.heads()?,
         }
-        prop_assert_eq!(
-            self.ready.peek(&self.records),
-            self.model.values().next().copied()
-        );
+        prop_assert_eq!(self.ready.peek(&self.records), self.model.values().next().copied());
         prop_assert_eq!(self.ready.len(), self.model.len());
         prop_assert_eq!(self.ready.is_empty(), self.model.is_empty());
         Ok(())
@@ -380,11 +362,7 @@ fn ready_queue_orders_all_65_536_weights() {
 #[test]
 fn an_idle_topic_is_small() {
     // 100,000 topics must fit 60 MB.
-    assert!(
-        size_of::<ReadyQueue>() <= 72,
-        "{} bytes",
-        size_of::<ReadyQueue>()
-    );
+    assert!(size_of::<ReadyQueue>() <= 72, "{} bytes", size_of::<ReadyQueue>());
     assert!(size_of::<List>() <= 12, "{} bytes", size_of::<List>());
 }
 
@@ -485,11 +463,7 @@ impl Ids {
     /// An id of the model, or the next that would be given out.
     fn known(&self, at: Index) -> u64 {
         let at = at.index(self.model.len() + 1);
-        self.model
-            .keys()
-            .nth(at)
-            .copied()
-            .unwrap_or(self.newest + 1)
+        self.model.keys().nth(at).copied().unwrap_or(self.newest + 1)
     }
 
     fn insert(&mut self, id: u64) {

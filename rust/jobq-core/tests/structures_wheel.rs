@@ -11,12 +11,7 @@ use proptest::prelude::*;
 const STARTS: [u64; 4] = [1_795_478_400_123, (27 << 36) - 40, 0, u64::MAX - 500];
 
 /// Shares so small that slices, cascades and compactions are interrupted everywhere.
-const SMALL: Pace = Pace {
-    moves: 2,
-    cancelled: 3,
-    swept_per_advance: 2,
-    swept_per_cancel: 1,
-};
+const SMALL: Pace = Pace { moves: 2, cancelled: 3, swept_per_advance: 2, swept_per_cancel: 1 };
 
 /// An instant, seen from the clock and from the instants that were used before.
 #[derive(Clone, Debug)]
@@ -115,13 +110,7 @@ struct Delays {
 
 impl Delays {
     fn new(now: u64, pace: Pace) -> Self {
-        Self {
-            wheel: DelayWheel::with_pace(now, pace),
-            live: BTreeSet::new(),
-            inserted: 0,
-            now,
-            used: Vec::new(),
-        }
+        Self { wheel: DelayWheel::with_pace(now, pace), live: BTreeSet::new(), inserted: 0, now, used: Vec::new() }
     }
 
     fn insert(&mut self, due: u64, slot: u32) {
@@ -148,28 +137,16 @@ impl Delays {
 
     /// One call: what comes out is the beginning of what is due, and all of it if the call says so.
     fn advance(&mut self, limit: usize) -> bool {
-        let due: Vec<_> = self
-            .live
-            .iter()
-            .take_while(|entry| entry.0 <= self.now)
-            .copied()
-            .collect();
+        let due: Vec<_> = self.live.iter().take_while(|entry| entry.0 <= self.now).copied().collect();
         let mut out = vec![(0, 99)];
         let more = self.wheel.advance(self.now, limit, &mut out);
         let out = &out[1..];
-        assert!(
-            out.len() <= limit,
-            "{} delivered, {limit} allowed",
-            out.len()
-        );
+        assert!(out.len() <= limit, "{} delivered, {limit} allowed", out.len());
         let expected: Vec<_> = due.iter().map(|&(due, _, slot)| (due, slot)).collect();
         assert_eq!(out, &expected[..out.len().min(expected.len())]);
         if !more {
             assert_eq!(out.len(), due.len(), "all is said to be delivered");
-            assert!(
-                self.wheel.next_wake().is_none_or(|wake| wake > self.now),
-                "no sleep"
-            );
+            assert!(self.wheel.next_wake().is_none_or(|wake| wake > self.now), "no sleep");
         }
         for entry in &due[..out.len()] {
             self.live.remove(entry);
@@ -209,10 +186,7 @@ impl Delays {
         assert_eq!(self.wheel.len(), self.live.len());
         if let Some(first) = self.first_due() {
             let wake = self.wheel.next_wake().expect("something is awaited");
-            assert!(
-                wake <= first,
-                "sleeping until {wake} is too long: {first} is due before"
-            );
+            assert!(wake <= first, "sleeping until {wake} is too long: {first} is due before");
         }
     }
 }
@@ -268,27 +242,15 @@ impl Held {
     }
 
     fn advance(&mut self, limit: usize) -> bool {
-        let over: Vec<_> = self
-            .armed
-            .iter()
-            .take_while(|entry| entry.0 <= self.now)
-            .copied()
-            .collect();
+        let over: Vec<_> = self.armed.iter().take_while(|entry| entry.0 <= self.now).copied().collect();
         let mut out = Vec::new();
         let more = self.leases.advance(self.now, limit, &mut out);
-        assert!(
-            out.len() <= limit,
-            "{} reported, {limit} allowed",
-            out.len()
-        );
+        assert!(out.len() <= limit, "{} reported, {limit} allowed", out.len());
         let expected: Vec<_> = over.iter().map(|entry| entry.2).collect();
         assert_eq!(out, expected[..out.len().min(expected.len())]);
         if !more {
             assert_eq!(out.len(), over.len(), "all is said to be reported");
-            assert!(
-                self.leases.next_wake().is_none_or(|wake| wake > self.now),
-                "no sleep"
-            );
+            assert!(self.leases.next_wake().is_none_or(|wake| wake > self.now), "no sleep");
         }
         for entry in &over[..out.len()] {
             self.armed.remove(entry);
@@ -302,10 +264,7 @@ impl Held {
                 let deadline = when.resolve(self.now, &self.used);
                 let token = self.arms;
                 let lease = self.leases.grant(token, 5, deadline, 6);
-                assert!(
-                    self.all.iter().all(|held| held.0 != lease),
-                    "{lease} is in use"
-                );
+                assert!(self.all.iter().all(|held| held.0 != lease), "{lease} is in use");
                 self.all.push((lease, token));
                 self.arm(deadline, lease);
             }
@@ -340,26 +299,16 @@ impl Held {
         assert_eq!(self.leases.len(), self.all.len());
         let mut all = self.all.clone();
         all.sort_unstable();
-        let held: Vec<_> = self
-            .leases
-            .iter()
-            .map(|(lease, held)| (lease, held.token))
-            .collect();
+        let held: Vec<_> = self.leases.iter().map(|(lease, held)| (lease, held.token)).collect();
         assert_eq!(held, all);
         for &(deadline, _, lease) in &self.armed {
-            assert_eq!(
-                self.leases.get(lease).map(|held| held.deadline),
-                Some(deadline)
-            );
+            assert_eq!(self.leases.get(lease).map(|held| held.deadline), Some(deadline));
         }
         let first = self.armed.first().map(|entry| entry.0);
         let wake = self.leases.next_wake();
         // What ended has left nothing behind, so with nothing awaited there is no wake-up.
         assert_eq!(wake.is_some(), first.is_some());
-        assert!(
-            wake <= first,
-            "sleeping until {wake:?} is too long: {first:?} is over before"
-        );
+        assert!(wake <= first, "sleeping until {wake:?} is too long: {first:?} is over before");
     }
 }
 
@@ -442,10 +391,7 @@ proptest! {
 #[test]
 fn one_call_moves_no_more_than_its_share() {
     let (count, due) = (50_000_u32, 1 << 30);
-    let pace = Pace {
-        moves: 100,
-        ..Pace::default()
-    };
+    let pace = Pace { moves: 100, ..Pace::default() };
     let mut delays = DelayWheel::with_pace(0, pace);
     for slot in 0..count {
         delays.insert(due, slot);
@@ -453,16 +399,10 @@ fn one_call_moves_no_more_than_its_share() {
     let mut out = Vec::new();
     let mut calls = 0;
     while out.is_empty() {
-        assert!(
-            delays.advance(due, 10, &mut out),
-            "nothing was delivered yet"
-        );
+        assert!(delays.advance(due, 10, &mut out), "nothing was delivered yet");
         calls += 1;
     }
-    assert!(
-        calls >= count / 100,
-        "{count} entries were moved in {calls} calls"
-    );
+    assert!(calls >= count / 100, "{count} entries were moved in {calls} calls");
     // What is inserted for that instant meanwhile stands last.
     delays.insert(due, count);
     while delays.advance(due, 10, &mut out) {}
@@ -484,24 +424,13 @@ fn cancelled_jobs_give_their_memory_back() {
     for slot in scattered.filter(|slot| slot % 97 != 7) {
         delays.cancel(due(slot), slot);
     }
-    assert!(
-        delays.held_bytes() < full / 4,
-        "{} of {full} bytes",
-        delays.held_bytes()
-    );
+    assert!(delays.held_bytes() < full / 4, "{} of {full} bytes", delays.held_bytes());
     let mut out = Vec::new();
     while delays.advance(u64::MAX, 1_000, &mut out) {}
-    let mut kept: Vec<_> = (0..300_000)
-        .filter(|slot| slot % 97 == 7)
-        .map(|slot| (due(slot), slot))
-        .collect();
+    let mut kept: Vec<_> = (0..300_000).filter(|slot| slot % 97 == 7).map(|slot| (due(slot), slot)).collect();
     kept.sort_unstable();
     assert_eq!(out, kept);
-    assert!(
-        delays.held_bytes() <= 1 << 18,
-        "{} bytes for nothing",
-        delays.held_bytes()
-    );
+    assert!(delays.held_bytes() <= 1 << 18, "{} bytes for nothing", delays.held_bytes());
 }
 
 /// A job enqueued for the same instant over and over, by the same slot, must stay one timer.
@@ -512,11 +441,7 @@ fn a_timer_renewed_forever_takes_no_more_memory() {
         delays.insert(1 << 40, 3);
         delays.cancel(1 << 40, 3);
     }
-    assert!(
-        delays.held_bytes() <= 1 << 19,
-        "{} bytes for nothing",
-        delays.held_bytes()
-    );
+    assert!(delays.held_bytes() <= 1 << 19, "{} bytes for nothing", delays.held_bytes());
     assert_eq!(delays.first_due(), None);
 }
 

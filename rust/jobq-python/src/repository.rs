@@ -5,7 +5,7 @@ use jobq_core::repository::{Change, Repository, Visit};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyType};
 
 use crate::convert::type_name;
 use crate::errors::foreign;
@@ -22,6 +22,11 @@ const MEMBERS: [&str; 6] = ["durable", "load", "commit", "get", "compact", "clos
 impl PyRepository {
     /// Wrap an object that looks like a repository.
     pub(crate) fn new(object: &Bound<'_, PyAny>, role: &str) -> PyResult<Self> {
+        if object.is_instance_of::<PyType>() {
+            return Err(PyTypeError::new_err(format!(
+                "{role} must be a Memory or a Repository, not a class: call it to make one"
+            )));
+        }
         for member in MEMBERS {
             if !object.hasattr(member)? {
                 return Err(PyTypeError::new_err(format!(

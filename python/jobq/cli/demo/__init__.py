@@ -9,7 +9,7 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -30,9 +30,9 @@ OPTIONS = jobq.JobOptions(max_retries=3, min_backoff=0.1)
 FILE_COST = 32_768
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add `demo` to the command line."""
-    parser = commands.add_parser(
+    parser = add(
         "demo",
         help="hash every file under a directory, one job each",
         description="Enqueue one job for every regular file under DIR, topic by suffix, small files first; "

@@ -116,7 +116,7 @@ def _table(outcome: Outcome) -> list[str]:
         rows.append((f"({len(order) - MOST_TOPICS:,} more)", "", "", "", "", ""))
     rows.append(_row(f"total: {len(order):,} topics", outcome.stats, outcome.total))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
+    lines: list[str] = []
     for name, *figures in rows:
         cells = [cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *cells]).rstrip())

@@ -17,12 +17,12 @@ LONGEST_TOPIC = jobq.Limits().max_topic_name
 class Survey:
     """What was found. Only regular files become jobs; the rest is counted, so nothing goes missing unsaid."""
 
-    topics: dict[str, jobq.Topic] = field(default_factory=dict)
+    topics: dict[str, jobq.Topic] = field(default_factory=dict[str, jobq.Topic])
     jobs: int = 0
     size: int = 0  # bytes, as the directory entries said
     links: int = 0  # symbolic links, never followed
     others: int = 0  # pipes, sockets, devices
-    unlisted: list[str] = field(default_factory=list)  # directories that could not be read, and why
+    unlisted: list[str] = field(default_factory=list[str])  # directories that could not be read, and why
     cut_short: bool = False
     seconds: float = 0.0
 
@@ -59,7 +59,7 @@ def _files(directory: bytes, survey: Survey) -> Iterator[os.DirEntry[bytes]]:
         except OSError as error:
             survey.unlisted.append(f"{os.fsdecode(here)}: {error.strerror}")
             continue
-        below = []
+        below: list[bytes] = []
         for entry in entries:
             match _kind(entry):
                 case "file":

@@ -22,11 +22,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    const EMPTY: Self = Self {
-        next: NIL,
-        count: 0,
-        words: [0; WORDS],
-    };
+    const EMPTY: Self = Self { next: NIL, count: 0, words: [0; WORDS] };
 }
 
 /// Chunks under `u32` numbers. A block none of whose chunks is in use goes back to the allocator,
@@ -52,8 +48,6 @@ struct Block {
     /// The chunk freed last, chained through `next`.
     free: u32,
     used: u32,
-    /// Takes no new chunk: it is being emptied.
-    closed: bool,
 }
 
 impl Block {
@@ -69,13 +63,7 @@ impl Block {
 impl Arena {
     /// An arena that owns no memory.
     pub(super) const fn new() -> Self {
-        Self {
-            blocks: Vec::new(),
-            current: None,
-            roomy: Vec::new(),
-            absent: Vec::new(),
-            idle: 0,
-        }
+        Self { blocks: Vec::new(), current: None, roomy: Vec::new(), absent: Vec::new(), idle: 0 }
     }
 
     #[inline]
@@ -128,33 +116,8 @@ impl Arena {
         let place = index & MASK;
         block.chunks[place as usize].next = block.free;
         block.free = place;
-        if was_full && !block.closed && self.current != Some(number) {
+        if was_full && self.current != Some(number) {
             self.roomy.push(number);
-        }
-    }
-
-    /// From now on takes chunks from new blocks only, so that what is copied out of the old ones
-    /// lies densely and the old ones can be given back.
-    pub(super) fn close_blocks(&mut self) {
-        self.current = None;
-        self.roomy.clear();
-        for (block, number) in self.blocks.iter_mut().zip(0..) {
-            if block.used == 0 && !block.is_absent() {
-                *block = Block::default();
-                self.absent.push(number);
-            }
-            block.closed = !block.is_absent();
-        }
-        self.idle = 0;
-    }
-
-    /// Takes chunks from all blocks again.
-    pub(super) fn open_blocks(&mut self) {
-        for (block, number) in self.blocks.iter_mut().zip(0..) {
-            if block.closed && !block.is_full() {
-                self.roomy.push(number);
-            }
-            block.closed = false;
         }
     }
 
@@ -166,7 +129,7 @@ impl Arena {
     /// A block's last chunk was freed: keeps it as the one idle block, or gives it back.
     fn rest(&mut self, number: u32) {
         let block = &mut self.blocks[number as usize];
-        if self.current == Some(number) || (self.idle == 0 && !block.closed) {
+        if self.idle == 0 || self.current == Some(number) {
             block.chunks.clear();
             block.fresh = 0;
             block.free = NIL;
@@ -185,23 +148,15 @@ impl Arena {
         }
         // No number in `roomy` here, so none that is used anew can be left in it.
         let number = self.absent.pop().unwrap_or_else(|| self.new_number());
-        self.blocks[number as usize] = Block {
-            chunks: Vec::with_capacity(BLOCK as usize),
-            fresh: 0,
-            free: NIL,
-            used: 0,
-            closed: false,
-        };
+        self.blocks[number as usize] =
+            Block { chunks: Vec::with_capacity(BLOCK as usize), fresh: 0, free: NIL, used: 0 };
         self.idle += 1;
         number
     }
 
     fn new_number(&mut self) -> u32 {
         let number = u32::try_from(self.blocks.len()).unwrap_or(NIL);
-        assert!(
-            number < NIL >> SHIFT,
-            "the delay wheel is full: {number} blocks are in use"
-        );
+        assert!(number < NIL >> SHIFT, "the delay wheel is full: {number} blocks are in use");
         self.blocks.push(Block::default());
         number
     }

@@ -2,9 +2,10 @@
 
 use hashbrown::HashMap;
 
-const SHARD_BITS: u32 = 9;
+const SHARD_BITS: u32 = 10;
+const SHARDS: usize = 1 << SHARD_BITS;
 /// A shard of this capacity is not worth shrinking.
-const SMALL: usize = 256;
+const SMALL: usize = 64;
 
 /// How many of the oldest entries of each (due, slot) are cancelled.
 ///
@@ -16,6 +17,8 @@ pub(super) struct Stale {
     /// Empty before the first entry is cancelled.
     shards: Vec<HashMap<Key, u32>>,
     total: usize,
+    /// The shard that [`Stale::shrink_one`] looks at next.
+    next: usize,
 }
 
 /// Both halves of due, and the slot: three words, so that a key and its count take 16 bytes.
@@ -23,10 +26,7 @@ type Key = (u32, u32, u32);
 
 impl Stale {
     pub(super) const fn new() -> Self {
-        Self {
-            shards: Vec::new(),
-            total: 0,
-        }
+        Self { shards: Vec::new(), total: 0, next: 0 }
     }
 
     /// How many cancelled entries have not been reached yet.
@@ -38,11 +38,9 @@ impl Stale {
     /// One more of the oldest entries of (due, slot) is cancelled.
     pub(super) fn add(&mut self, due: u64, slot: u32) {
         if self.shards.is_empty() {
-            self.shards.resize_with(1 << SHARD_BITS, HashMap::new);
+            self.shards.resize_with(SHARDS, HashMap::new);
         }
-        *self.shards[shard(due, slot)]
-            .entry(key(due, slot))
-            .or_insert(0) += 1;
+        *self.shards[shard(due, slot)].entry(key(due, slot)).or_insert(0) += 1;
         self.total += 1;
     }
 
@@ -50,6 +48,18 @@ impl Stale {
     #[inline]
     pub(super) fn take(&mut self, due: u64, slot: u32) -> bool {
         self.total != 0 && self.take_counted(due, slot)
+    }
+
+    /// Gives back memory of one shard, if much of it is unused. They are looked at in turn, one per
+    /// call, as all of them become empty at about the same time.
+    pub(super) fn shrink_one(&mut self) {
+        if let Some(map) = self.shards.get_mut(self.next)
+            && map.capacity() > SMALL
+            && map.len() < map.capacity() / 4
+        {
+            map.shrink_to(map.len() * 2);
+        }
+        self.next = (self.next + 1) % SHARDS;
     }
 
     fn take_counted(&mut self, due: u64, slot: u32) -> bool {
@@ -60,9 +70,6 @@ impl Stale {
         *count -= 1;
         if *count == 0 {
             map.remove(&key);
-            if map.capacity() > SMALL && map.len() < map.capacity() / 8 {
-                map.shrink_to(map.len() * 2);
-            }
         }
         self.total -= 1;
         true

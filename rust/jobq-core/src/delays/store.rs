@@ -34,11 +34,7 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) const EMPTY: Self = Self {
-        chain: Chain::EMPTY,
-        least: u64::MAX,
-        doubtful: false,
-    };
+    pub(super) const EMPTY: Self = Self { chain: Chain::EMPTY, least: u64::MAX, doubtful: false };
 }
 
 /// Chunks in a row, read at the head and written at the tail. No chunk in it is empty.
@@ -51,11 +47,7 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub(super) const EMPTY: Self = Self {
-        head: NIL,
-        tail: NIL,
-        read: 0,
-    };
+    pub(super) const EMPTY: Self = Self { head: NIL, tail: NIL, read: 0 };
 
     #[inline]
     pub(super) const fn is_empty(self) -> bool {
@@ -106,10 +98,7 @@ impl Chain {
         if self.is_empty() {
             *self = rest;
         } else if !rest.is_empty() {
-            debug_assert_eq!(
-                rest.read, 0,
-                "a chunk inside a chain is read from its start"
-            );
+            debug_assert_eq!(rest.read, 0, "a chunk inside a chain is read from its start");
             arena.chunk_mut(self.tail).next = rest.head;
             self.tail = rest.tail;
         }
@@ -133,11 +122,7 @@ const FIRST_LONG: usize = 6;
 impl Form {
     #[inline]
     pub(super) const fn of(place: Place) -> Self {
-        if place.level() < FIRST_LONG {
-            Self::Short
-        } else {
-            Self::Long
-        }
+        if place.level() < FIRST_LONG { Self::Short } else { Self::Long }
     }
 
     #[inline]

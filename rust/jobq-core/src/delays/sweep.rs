@@ -6,8 +6,8 @@ use crate::wheel::{Place, Wheel};
 /// Where a pass over all entries stands.
 ///
 /// A pass goes from the highest place down, so that what cascades meanwhile is still ahead of it.
-/// Each list is copied without what was cancelled, into new blocks of the arena, so that the old
-/// ones can be given back.
+/// Each list is copied, chunk by chunk, without what was cancelled: what is left lies closer, and
+/// whole blocks of the arena become empty and are given back.
 ///
 /// Only entries that were in a list when the pass came to it are looked at. Of a (due, slot) at most
 /// the newest entry is live, so all older ones are counted as cancelled by then, and an entry that is
@@ -22,22 +22,14 @@ pub(super) enum Sweep {
     Before { done: Option<Place> },
     /// In the list of `place`: `kept` was copied, `rest` is to be; what is in the list itself was
     /// inserted since.
-    List {
-        place: Place,
-        kept: Chain,
-        rest: Chain,
-    },
+    List { place: Place, kept: Chain, rest: Chain },
 }
 
 impl Store {
     /// Begins a pass.
     pub(super) fn begin_sweep(&mut self, wheel: &Wheel<u32>) {
         debug_assert!(matches!(self.sweep, Sweep::Idle), "one pass at a time");
-        self.arena.close_blocks();
-        self.sweep = Sweep::Side {
-            after: (0, 0),
-            last: wheel.sided(),
-        };
+        self.sweep = Sweep::Side { after: (0, 0), last: wheel.sided() };
     }
 
     pub(super) const fn is_sweeping(&self) -> bool {
@@ -54,11 +46,7 @@ impl Store {
 
     /// Time has come to `place`: if the pass is there, it leaves the list as it is.
     pub(super) fn leave_sweep(&mut self, place: Place) {
-        if let Sweep::List {
-            place: at,
-            mut kept,
-            rest,
-        } = self.sweep
+        if let Sweep::List { place: at, mut kept, rest } = self.sweep
             && at == place
         {
             kept.append(&mut self.arena, rest);
@@ -96,10 +84,7 @@ impl Store {
 
     fn sweep_into(&mut self, wheel: &Wheel<u32>, done: Option<Place>) -> usize {
         self.sweep = match wheel.last_before(done) {
-            None => {
-                self.arena.open_blocks();
-                Sweep::Idle
-            }
+            None => Sweep::Idle,
             // It is being emptied anyway, and the older of its entries are elsewhere already.
             Some(place) if wheel.moving() == Some(place) => Sweep::Before { done: Some(place) },
             Some(place) => Sweep::List {
@@ -112,13 +97,7 @@ impl Store {
     }
 
     /// Copies one chunk.
-    fn sweep_list(
-        &mut self,
-        wheel: &mut Wheel<u32>,
-        place: Place,
-        mut kept: Chain,
-        mut rest: Chain,
-    ) -> usize {
+    fn sweep_list(&mut self, wheel: &mut Wheel<u32>, place: Place, mut kept: Chain, mut rest: Chain) -> usize {
         let (form, start) = (Form::of(place), wheel.start(place));
         let mut looked = 0;
         while let Some((due, slot)) = rest.pop(&mut self.arena, form, start) {

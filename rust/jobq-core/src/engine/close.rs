@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::commit::Numbers;
 use super::record::Payload;
 use super::state::{Closing, Phase, State};
-use super::{Caller, Engine, wake};
+use super::{Caller, Engine, Keep, wake};
 use crate::error::{Closed, Error};
 use crate::repository::Change;
 use crate::repository::codec::{encode_number, meta_key};
@@ -59,7 +59,7 @@ impl<P: Payload> Engine<P> {
     /// Those of every call.
     pub fn flush(&self, caller: &impl Caller) -> Result<(), Error> {
         let state = self.enter()?;
-        self.leave(state, caller)
+        self.leave(state, caller, Keep::Awaited)
     }
 
     /// Have the repositories give disk space back; the bytes freed. Writers wait meanwhile.
@@ -89,7 +89,7 @@ impl<P: Payload> Engine<P> {
         let upto = self.state.lock_anyway().journal.as_ref().map(|journal| journal.queue.upto);
         let written = match upto {
             None => Ok(()),
-            Some(upto) => self.commit(caller, upto).or_else(|error| match error {
+            Some(upto) => self.commit(caller, upto, Keep::Awaited).or_else(|error| match error {
                 // The first failure was told to whoever met it.
                 Error::Failed(_) => Ok(()),
                 other => Err(other),

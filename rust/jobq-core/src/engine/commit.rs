@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::record::{Payload, Record};
 use super::state::State;
-use super::{Caller, Engine, wake};
+use super::{Caller, Engine, Keep, wake};
 use crate::error::{Error, Foreign};
 use crate::job::JobId;
 use crate::repository::Change;
@@ -135,12 +135,12 @@ impl<P: Payload> State<P> {
     }
 
     /// Ask for another block of each sequence that runs low, of at least this many numbers.
-    pub(crate) fn ask_numbers(&mut self, ids: u64) {
+    pub(crate) fn ask_numbers(&mut self, ids: u64, tokens: u64) {
         let Some(journal) = &mut self.journal else { return };
         if journal.stores.jobs.is_none() {
             return;
         }
-        let sequences = [("ids", &mut self.next_id, ids), ("tokens", &mut self.next_token, 0)];
+        let sequences = [("ids", &mut self.next_id, ids), ("tokens", &mut self.next_token, tokens)];
         for (name, numbers, more) in sequences {
             if numbers.is_low() || (numbers.left() < more && numbers.asked == numbers.end) {
                 numbers.asked = numbers.end + BLOCK.max(more);
@@ -198,11 +198,31 @@ fn payload_changes<P: Payload>(job: &Record<P>) -> Vec<Change> {
 }
 
 impl<P: Payload> Engine<P> {
-    /// Return when all changes up to this one are kept; the calling thread writes them unless another does already.
-    pub(super) fn commit(&self, caller: &impl Caller, upto: u64) -> Result<(), Error> {
+    /// Have as many ids and tokens as a call needs, their blocks kept, before any of them is used.
+    #[inline]
+    pub(super) fn ensure_numbers(
+        &self,
+        caller: &impl Caller,
+        needed: impl Fn(&mut State<P>) -> (u64, u64),
+    ) -> Result<(), Error> {
+        while self.writes {
+            let mut state = self.enter()?;
+            let (ids, tokens) = needed(&mut state);
+            state.ask_numbers(ids, tokens);
+            let enough = state.next_id.left() >= ids && state.next_token.left() >= tokens;
+            self.leave(state, caller, Keep::Awaited)?;
+            if enough {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Write all changes up to this one, or see them written by another; one that only tries does not wait for it.
+    pub(super) fn commit(&self, caller: &impl Caller, upto: u64, keep: Keep) -> Result<(), Error> {
         self.with_stores(
             caller,
-            |journal| journal.committed >= upto,
+            |journal| journal.committed >= upto || (keep == Keep::Tried && journal.is_used()),
             |state| {
                 let group = state.take_group();
                 (group, (state.next_id.asked, state.next_token.asked))

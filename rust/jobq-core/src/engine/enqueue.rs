@@ -30,7 +30,7 @@ impl<P: Payload> Engine<P> {
         let size = self.check_size(&payload, None)?;
         let due = self.due(schedule);
         let mut payload = Some(payload);
-        self.ensure_ids(caller, 1)?;
+        self.ensure_numbers(caller, |_| (1, 0))?;
         self.call(caller, Tick::Before, |state| {
             let topic = state.admit(topic, 1)?;
             let options = state.options.hold_or_default(options);
@@ -61,7 +61,7 @@ impl<P: Payload> Engine<P> {
         // Held outside the lock, so that what is refused is dropped outside it too.
         let mut items: Vec<(Option<P>, i16)> =
             items.into_iter().map(|(payload, weight)| (Some(payload), weight)).collect();
-        self.ensure_ids(caller, count)?;
+        self.ensure_numbers(caller, |_| (count, 0))?;
         self.call(caller, Tick::Before, |state| {
             if items.is_empty() {
                 crate::topic::check_name(topic.name(), &state.limits)?;
@@ -96,21 +96,6 @@ impl<P: Payload> Engine<P> {
             Schedule::After(delay) => Some(self.clock.wall_ceil().0.saturating_add(delay)),
             Schedule::At(at) => Some(at).filter(|&at| at > self.clock.now().wall.0),
         }
-    }
-
-    /// Have ids for so many jobs, their block kept, before any of them is used.
-    #[inline]
-    fn ensure_ids(&self, caller: &impl Caller, count: u64) -> Result<(), Error> {
-        while self.writes {
-            let mut state = self.enter()?;
-            state.ask_numbers(count);
-            let enough = state.next_id.left() >= count;
-            self.leave(state, caller)?;
-            if enough {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::record::{Payload, Record};
 use super::state::State;
 use super::wait::Wants;
-use super::{Caller, Engine, Tick, Timeout};
+use super::{Caller, Engine, Timeout};
 use crate::error::Error;
 use crate::job::{JobId, JobInfo, Reason, Status};
 use crate::stats::{Counters, ServiceStats, TopicStats};
@@ -31,7 +31,7 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// [`Error::JobNotFound`].
     pub fn status(&self, caller: &impl Caller, id: JobId) -> Result<Status, Error> {
-        self.call(caller, Tick::Before, |state| {
+        self.look(caller, |state| {
             let slot = state.slot_of(id)?;
             state.jobs.get(slot).map(|job| job.status).ok_or(Error::Internal)
         })
@@ -42,7 +42,7 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// [`Error::JobNotFound`].
     pub fn info(&self, caller: &impl Caller, id: JobId) -> Result<JobInfo, Error> {
-        self.call(caller, Tick::Before, |state| {
+        self.look(caller, |state| {
             let slot = state.slot_of(id)?;
             state.describe(slot).ok_or(Error::Internal)
         })
@@ -53,7 +53,7 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// [`Error::JobNotFound`]; [`Error::Corrupt`] when the repository no longer has it as it was written.
     pub fn payload(&self, caller: &impl Caller, id: JobId) -> Result<P, Error> {
-        let (payload, size) = self.call(caller, Tick::Before, |state| {
+        let (payload, size) = self.look(caller, |state| {
             let slot = state.slot_of(id)?;
             let job = state.jobs.get(slot).ok_or(Error::Internal)?;
             Ok((job.payload.as_ref().map(Payload::share), job.size))
@@ -77,7 +77,7 @@ impl<P: Payload> Engine<P> {
         after: JobId,
         limit: usize,
     ) -> Result<(Vec<JobInfo>, Option<JobId>), Error> {
-        self.call(caller, Tick::Before, |state| {
+        self.look(caller, |state| {
             let topic = match &filter.topic {
                 None => None,
                 Some(name) => match state.topics.slot_of(name) {
@@ -105,7 +105,7 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// Those of every call.
     pub fn topics(&self, caller: &impl Caller) -> Result<Vec<Arc<str>>, Error> {
-        let mut names: Vec<Arc<str>> = self.call(caller, Tick::Before, |state| {
+        let mut names: Vec<Arc<str>> = self.look(caller, |state| {
             Ok(state.topics.iter().map(|(_, topic)| Arc::clone(&topic.name)).collect())
         })?;
         names.sort_unstable();
@@ -117,9 +117,11 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// [`Error::Invalid`] for a name that no topic can have.
     pub fn topic_stats(&self, caller: &impl Caller, topic: TopicRef<'_>) -> Result<TopicStats, Error> {
-        self.call(caller, Tick::Before, |state| {
-            check_name(topic.name(), &state.limits)?;
+        self.look(caller, |state| {
             let slot = state.topic(topic);
+            if slot.is_none() {
+                check_name(topic.name(), &state.limits)?;
+            }
             let there = slot.and_then(|slot| state.topics.get(slot));
             Ok(TopicStats {
                 topic: Arc::from(topic.name()),
@@ -136,7 +138,7 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// Those of every call.
     pub fn stats(&self, caller: &impl Caller) -> Result<ServiceStats, Error> {
-        self.call(caller, Tick::Before, |state| {
+        self.look(caller, |state| {
             let oldest = state.topics.iter().filter_map(|(slot, _)| state.oldest_ready(slot)).min();
             Ok(ServiceStats {
                 counters: state.total,
@@ -153,17 +155,16 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// [`Error::Closed`], also once the service was stopped; [`Error::Interrupted`].
     pub fn join(&self, caller: &impl Caller, topic: Option<TopicRef<'_>>, timeout: Timeout) -> Result<bool, Error> {
-        if let Some(topic) = topic {
-            check_name(topic.name(), &self.limits)?;
-        }
         let look = |state: &mut State<P>| {
             state.check_running()?;
-            let slot = topic.map(|topic| state.topic(topic));
-            Ok(match slot {
-                Some(None) => Ok(()),
-                _ if state.live(slot.flatten()) == 0 => Ok(()),
-                _ => Err(Wants::Empty { topic: slot.flatten() }),
-            })
+            let slot = match topic {
+                None => None,
+                Some(topic) => match state.topic(topic) {
+                    None => return check_name(topic.name(), &state.limits).map(Ok),
+                    found => found,
+                },
+            };
+            Ok(if state.live(slot) == 0 { Ok(()) } else { Err(Wants::Empty { topic: slot }) })
         };
         Ok(self.wait_for(caller, timeout, look, |_, _| Some(()))?.is_some())
     }

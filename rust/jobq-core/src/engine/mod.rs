@@ -84,6 +84,15 @@ enum Tick {
     After,
 }
 
+/// Whether a call waits until what it changed is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// It does: what it acknowledges is a promise.
+    Awaited,
+    /// It writes if nobody is writing, and waits for nobody: what it changed may be undone by a crash.
+    Tried,
+}
+
 /// What must be dropped once the lock is given back.
 enum Trash<P> {
     Nothing,
@@ -131,11 +140,12 @@ impl<P: Payload> Engine<P> {
         if sync::generation() != self.generation {
             return Err(Error::Closed(Closed::Forked));
         }
-        let state = self.state.lock().map_err(|_| Error::Internal)?;
+        let mut state = self.state.lock().map_err(|_| Error::Internal)?;
         if state.phase == Phase::Closed {
             return Err(Error::Closed(Closed::Closed));
         }
-        if let Some(journal) = &state.journal {
+        if let Some(journal) = &mut state.journal {
+            journal.entered = journal.queue.upto;
             if let Some(cause) = &journal.failed {
                 return Err(Error::Failed(Arc::clone(cause)));
             }
@@ -146,7 +156,21 @@ impl<P: Payload> Engine<P> {
         Ok(state)
     }
 
-    /// One call: enter, tick, act, leave.
+    /// A call that changes nothing but by what is due: enter, tick, look, leave.
+    fn look<R>(
+        &self,
+        caller: &impl Caller,
+        look: impl FnOnce(&mut State<P>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let mut state = self.enter()?;
+        state.tick();
+        let result = look(&mut state);
+        let left = self.leave(state, caller, Keep::Tried);
+        let value = result?;
+        left.map(|()| value)
+    }
+
+    /// A call that changes something: enter, tick, act, leave.
     #[inline]
     fn call<R>(
         &self,
@@ -163,28 +187,38 @@ impl<P: Payload> Engine<P> {
         if moved && tick == Tick::After {
             state.run_slice();
         }
-        let left = self.leave(state, caller);
+        let left = self.leave(state, caller, Keep::Awaited);
         let value = result?;
         left.map(|()| value)
     }
 
     /// Give the lock back, then do what must not be done under it.
     #[inline]
-    fn leave(&self, state: MutexGuard<'_, State<P>>, caller: &impl Caller) -> Result<(), Error> {
-        if state.is_quiet() { Ok(()) } else { self.leave_busy(state, caller) }
+    fn leave(&self, state: MutexGuard<'_, State<P>>, caller: &impl Caller, keep: Keep) -> Result<(), Error> {
+        if state.is_quiet() { Ok(()) } else { self.leave_busy(state, caller, keep) }
     }
 
-    fn leave_busy(&self, mut state: MutexGuard<'_, State<P>>, caller: &impl Caller) -> Result<(), Error> {
+    fn leave_busy(
+        &self,
+        mut state: MutexGuard<'_, State<P>>,
+        caller: &impl Caller,
+        keep: Keep,
+    ) -> Result<(), Error> {
         state.settle_waiters();
         let wakes = state.take_wakes();
         let trash = state.take_trash();
-        let upto = state.journal.as_ref().filter(|journal| journal.is_pending()).map(|journal| journal.queue.upto);
+        let journal = state.journal.as_ref();
+        let upto = journal.filter(|journal| match keep {
+            Keep::Awaited => journal.has_grown() || journal.is_pending(),
+            Keep::Tried => journal.is_pending(),
+        });
+        let upto = upto.map(|journal| journal.queue.upto);
         drop(state);
         wake(wakes);
         drop(trash);
         match upto {
             None => Ok(()),
-            Some(upto) => self.commit(caller, upto),
+            Some(upto) => self.commit(caller, upto, keep),
         }
     }
 

@@ -11,7 +11,7 @@ use super::planted::Planted;
 use super::record::{OptionTable, Payload, Record};
 use super::retain::Kept;
 use super::state::{Closing, Phase, State};
-use super::{Caller, Engine};
+use super::{Caller, Engine, Keep};
 use crate::clock::{Clock, Ticker};
 use crate::delays::DelayWheel;
 use crate::error::Error;
@@ -86,7 +86,7 @@ impl<P: Payload + 'static> Engine<P> {
         let mut state = State::new(config);
         let mut recovery = Recovery { clean: true, ..Recovery::default() };
         if stores.each().next().is_some() {
-            recovery = state.recover(&stores)?;
+            recovery = state.recover(&stores).inspect_err(|_| close_loaded(&stores))?;
             state.journal = Some(Box::new(Journal::new(stores)));
             state.note_open();
         }
@@ -101,7 +101,7 @@ impl<P: Payload + 'static> Engine<P> {
             generation: sync::generation(),
         });
         let state = engine.enter()?;
-        engine.leave(state, caller)?;
+        engine.leave(state, caller, Keep::Awaited)?;
         if let Clock::Manual(clock) = &clock {
             let engine: Arc<dyn Ticker> = Arc::clone(&engine) as Arc<dyn Ticker>;
             clock.attach(Arc::downgrade(&engine));
@@ -358,7 +358,7 @@ impl<P: Payload> State<P> {
             let value = encode_number(&key, number);
             journal.job(Change::Put(key, value));
         }
-        self.ask_numbers(0);
+        self.ask_numbers(0, 0);
         let changed: Vec<u32> =
             self.jobs.iter().filter(|(_, job)| job.is_alone() || job.reason() == Some(Reason::Damaged)).map(|(slot, _)| slot).collect();
         for slot in changed {
@@ -368,6 +368,16 @@ impl<P: Payload> State<P> {
         for slot in topics {
             self.soil(slot);
         }
+    }
+}
+
+/// The topics could not be loaded: whoever holds the jobs is not left open for nobody.
+fn close_loaded(stores: &Stores) {
+    if let (Some(jobs), Some(_)) = (&stores.jobs, &stores.topics)
+        && !stores.are_one()
+    {
+        // The error of the load is the one to be told.
+        let _ = jobs.close();
     }
 }
 

@@ -99,8 +99,9 @@ impl<P: Payload> Engine<P> {
     /// As [`Engine::pause`].
     pub fn resume(&self, caller: &impl Caller, topic: TopicRef<'_>) -> Result<(), Error> {
         self.call(caller, Tick::Before, |state| {
-            crate::topic::check_name(topic.name(), &state.limits)?;
-            let Some(slot) = state.topic(topic) else { return Ok(()) };
+            let Some(slot) = state.topic(topic) else {
+                return crate::topic::check_name(topic.name(), &state.limits);
+            };
             if let Some(topic) = state.topics.get_mut(slot) {
                 topic.paused = false;
             }

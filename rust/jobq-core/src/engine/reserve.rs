@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::record::Payload;
 use super::state::{Phase, State};
 use super::wait::{Held, Wants};
-use super::{Caller, Engine, Timeout};
+use super::{Caller, Engine, Keep, Timeout};
 use crate::clock::Mono;
 use crate::error::Error;
 use crate::fsm::{Event, Next, step};
 use crate::job::{JobId, Reason, Status, Token};
 use crate::repository::codec::{chunk_key, chunks, unseal};
 use crate::repository::committer::Stores;
-use crate::topic::TopicRef;
+use crate::topic::{TopicRef, check_name};
 
 /// One job, leased to the caller.
 pub struct Grant<P> {
@@ -53,6 +53,7 @@ impl<P: Payload> Engine<P> {
         topic: TopicRef<'_>,
         timeout: Timeout,
     ) -> Result<Option<Grant<P>>, Error> {
+        self.ensure_numbers(caller, |_| (0, 1))?;
         let mut state = self.enter()?;
         state.tick();
         state.check_running()?;
@@ -60,7 +61,7 @@ impl<P: Payload> Engine<P> {
             && let Some(held) = state.grant_one(slot)
             && let Some(grant) = state.grant_of(held)
         {
-            self.leave(state, caller)?;
+            self.leave(state, caller, Keep::Tried)?;
             if grant.payload.is_some() {
                 return Ok(Some(grant));
             }
@@ -68,7 +69,7 @@ impl<P: Payload> Engine<P> {
                 return Ok(Some(grant));
             }
         } else {
-            self.leave(state, caller)?;
+            self.leave(state, caller, Keep::Tried)?;
         }
         Ok(self.reserve(caller, topic, 1, timeout)?.pop())
     }
@@ -84,13 +85,14 @@ impl<P: Payload> Engine<P> {
         limit: u64,
         timeout: Timeout,
     ) -> Result<Vec<Grant<P>>, Error> {
-        crate::topic::check_name(topic.name(), &self.limits)?;
         loop {
+            self.ensure_numbers(caller, |state| (0, state.ready_in(topic).min(limit)))?;
             let look = |state: &mut State<P>| {
                 state.check_running()?;
                 let slot = match state.topic(topic) {
                     Some(slot) => slot,
                     None if timeout.is_some_and(|timeout| timeout.is_zero()) => {
+                        check_name(topic.name(), &state.limits)?;
                         return Ok(Err(Wants::Jobs { topics: Vec::new(), limit }));
                     }
                     None => state.topic_or_new(topic)?,
@@ -161,7 +163,7 @@ impl<P: Payload> Engine<P> {
             state.log(grant.slot, "its payload cannot be read");
             state.finish(grant.slot, Some(Reason::Damaged));
         }
-        self.leave(state, caller)
+        self.leave(state, caller, Keep::Tried)
     }
 }
 
@@ -178,6 +180,12 @@ fn read_chunks(stores: &Stores, id: JobId, size: u32) -> Result<Option<Vec<u8>>,
 }
 
 impl<P: Payload> State<P> {
+    /// How many jobs of a topic are ready.
+    fn ready_in(&self, topic: TopicRef<'_>) -> u64 {
+        let topic = self.topics.find(topic).and_then(|slot| self.topics.get(slot));
+        topic.map_or(0, |topic| topic.counters.now(Status::Ready))
+    }
+
     /// Lease the topic's first job.
     #[inline]
     pub(crate) fn grant_one(&mut self, topic: u32) -> Option<Held> {

@@ -1,12 +1,14 @@
 //! What the holder of a job may do with it, each call accepted only under the token that holds the job now.
 
+use hashbrown::HashSet;
+
 use super::record::Payload;
 use super::state::State;
 use super::tick::Over;
 use super::{Caller, Engine, Tick};
 use crate::clock::Mono;
 use crate::error::{Error, Lost, Settled};
-use crate::fsm::{Charge, Entry, Event};
+use crate::fsm::{Charge, Entry, Event, step};
 use crate::job::{JobId, Reason, Status, Token};
 
 use super::planted::Planted;
@@ -50,6 +52,25 @@ pub enum Outcome<'a> {
     },
 }
 
+/// What [`State::judge`] lets pass is reserved, and from there the machine has each of these steps.
+const _: () = {
+    let events = [
+        Event::Done,
+        Event::Extend,
+        Event::Reject,
+        Event::Retry(Charge::Exhausted),
+        Event::Retry(Charge::Again(Entry::Now)),
+        Event::Retry(Charge::Again(Entry::Later)),
+        Event::Release(Entry::Now),
+        Event::Release(Entry::Later),
+    ];
+    let mut at = 0;
+    while at < events.len() {
+        assert!(step(Status::Reserved, events[at]).is_some());
+        at += 1;
+    }
+};
+
 impl Outcome<'_> {
     /// The verb for texts.
     #[must_use]
@@ -87,8 +108,19 @@ impl<P: Payload> Engine<P> {
         self.call(caller, Tick::After, |state| {
             let mut accepted = Vec::with_capacity(handles.len());
             let mut first: Option<Box<Lost>> = None;
-            for &handle in handles {
+            // A handle given twice is settled once: kept from the first refusal on, which is rare.
+            let mut settled: Option<HashSet<Token>> = None;
+            for (index, &handle) in handles.iter().enumerate() {
                 let result = state.settle(handle, outcome);
+                if result.is_err() {
+                    let done = settled.get_or_insert_with(|| accepted_of(handles.iter().take(index), &accepted));
+                    if done.contains(&handle.token) {
+                        accepted.push(true);
+                        continue;
+                    }
+                } else if let Some(settled) = &mut settled {
+                    settled.insert(handle.token);
+                }
                 accepted.push(result.is_ok());
                 match (result, &mut first) {
                     (Err(Error::LeaseLost(lost)), None) => first = Some(lost),
@@ -108,7 +140,6 @@ impl<P: Payload> Engine<P> {
     pub fn extend(&self, caller: &impl Caller, handle: Handle, span: Option<u64>) -> Result<Mono, Error> {
         self.call(caller, Tick::After, |state| {
             state.judge(handle, "extend")?;
-            state.ask(handle.slot, Event::Extend, "extend")?;
             let lease = state.options_of(handle.slot).map_or(0, |options| options.lease);
             let wanted = state.now.mono.0.saturating_add(span.unwrap_or(lease)).saturating_add(state.clock.grain());
             let Some(index) = state.jobs.get(handle.slot).map(|job| job.prev) else { return Err(Error::Internal) };
@@ -138,7 +169,7 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// [`Error::LeaseLost`].
     pub fn check_held(&self, caller: &impl Caller, handle: Handle) -> Result<(), Error> {
-        self.call(caller, Tick::After, |state| state.judge(handle, "__enter__"))
+        self.look(caller, |state| state.judge(handle, "__enter__"))
     }
 
     /// Whether a granted lease may still be handed out.
@@ -163,6 +194,10 @@ impl<P: Payload> Engine<P> {
         }
         Self::leave_unwritten(state);
     }
+}
+
+fn accepted_of<'a>(handles: impl Iterator<Item = &'a Handle>, accepted: &[bool]) -> HashSet<Token> {
+    handles.zip(accepted).filter(|(_, accepted)| **accepted).map(|(handle, _)| handle.token).collect()
 }
 
 impl<P: Payload> State<P> {
@@ -206,35 +241,33 @@ impl<P: Payload> State<P> {
         let verb = outcome.verb();
         self.judge(handle, verb)?;
         let slot = handle.slot;
-        match outcome {
+        let status = match outcome {
             Outcome::Done => {
-                self.ask(slot, Event::Done, verb)?;
                 self.uproot(slot);
                 self.finish(slot, None);
-                Ok(Status::Done)
+                Status::Done
             }
             Outcome::Retry { delay, error } => self.retry(slot, delay, error),
             Outcome::Release { delay } => self.release(slot, delay),
             Outcome::Reject { error } => {
-                self.ask(slot, Event::Reject, verb)?;
                 self.keep_error(slot, error);
                 self.uproot(slot);
                 self.finish(slot, Some(Reason::Rejected));
-                Ok(Status::Canceled)
+                Status::Canceled
             }
-        }
-        .inspect(|_| self.serve_touched())
+        };
+        self.serve_touched();
+        Ok(status)
     }
 
-    fn retry(&mut self, slot: u32, delay: Option<u64>, error: Option<&str>) -> Result<Status, Error> {
-        self.ask(slot, Event::Retry(Charge::Exhausted), "retry")?;
+    fn retry(&mut self, slot: u32, delay: Option<u64>, error: Option<&str>) -> Status {
         let topic = self.jobs.get(slot).map_or(crate::slab::NIL, |job| job.topic);
         self.tally(topic, |counters| counters.retries += 1);
         self.keep_error(slot, error);
         self.uproot(slot);
         let Some(backoff) = self.charge(slot) else {
             self.finish(slot, Some(Reason::Exhausted));
-            return Ok(Status::Canceled);
+            return Status::Canceled;
         };
         match delay.unwrap_or(backoff) {
             0 => {
@@ -246,12 +279,11 @@ impl<P: Payload> State<P> {
                 self.requeue(slot, due);
             }
         }
-        Ok(self.jobs.get(slot).map_or(Status::Ready, |job| job.status))
+        self.jobs.get(slot).map_or(Status::Ready, |job| job.status)
     }
 
-    fn release(&mut self, slot: u32, delay: u64) -> Result<Status, Error> {
+    fn release(&mut self, slot: u32, delay: u64) -> Status {
         let entry = if delay == 0 { Entry::Now } else { Entry::Later };
-        self.ask(slot, Event::Release(entry), "release")?;
         let topic = self.jobs.get(slot).map_or(crate::slab::NIL, |job| job.topic);
         self.tally(topic, |counters| counters.releases += 1);
         self.clear_crashes(slot);
@@ -266,6 +298,6 @@ impl<P: Payload> State<P> {
                 self.requeue(slot, due);
             }
         }
-        Ok(self.jobs.get(slot).map_or(Status::Ready, |job| job.status))
+        self.jobs.get(slot).map_or(Status::Ready, |job| job.status)
     }
 }

@@ -172,12 +172,12 @@ impl<P: Payload> State<P> {
     pub(crate) fn ask(&self, slot: u32, event: Event, verb: &'static str) -> Result<Next, Error> {
         let job = self.jobs.get(slot).ok_or(Error::Internal)?;
         step(job.status, event).ok_or_else(|| {
-            Error::InvalidTransition(Transition {
+            Error::InvalidTransition(Box::new(Transition {
                 id: job.id(),
                 topic: self.topic_name(job.topic),
                 status: job.status,
                 verb,
-            })
+            }))
         })
     }
 

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use super::record::Payload;
 use super::state::State;
-use super::{Caller, Engine, Tick};
+use super::{Caller, Engine};
 use crate::error::Error;
 use crate::job::Status;
 use crate::stats::Counters;
@@ -15,7 +15,7 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// Those of every call.
     pub fn verify(&self, caller: &impl Caller) -> Result<Vec<String>, Error> {
-        self.call(caller, Tick::Before, |state| Ok(state.faults()))
+        self.look(caller, |state| Ok(state.faults()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::record::Payload;
 use super::state::{Phase, State};
-use super::{Caller, Engine, Timeout};
+use super::{Caller, Engine, Keep, Timeout};
 use crate::error::Error;
 use crate::sync::{Parker, Woken};
 
@@ -113,25 +113,25 @@ impl<P: Payload> Engine<P> {
             let looked = look(&mut state);
             let wants = match looked {
                 Ok(Err(_)) if state.more => {
-                    self.leave(state, caller)?;
+                    self.leave(state, caller, Keep::Tried)?;
                     continue;
                 }
                 Ok(Err(_)) if timeout == Some(Duration::ZERO) => {
-                    return self.leave(state, caller).map(|()| None);
+                    return self.leave(state, caller, Keep::Tried).map(|()| None);
                 }
                 Ok(Err(wants)) => wants,
-                Ok(Ok(found)) => return self.leave(state, caller).map(|()| Some(found)),
-                Err(error) => return self.leave(state, caller).and(Err(error)),
+                Ok(Ok(found)) => return self.leave(state, caller, Keep::Tried).map(|()| Some(found)),
+                Err(error) => return self.leave(state, caller, Keep::Tried).and(Err(error)),
             };
             let ticket = self.enlist(&mut state, wants);
-            self.leave(state, caller)?;
+            self.leave(state, caller, Keep::Tried)?;
             let back = self.sleep(caller, &ticket, deadline)?;
             let mut state = self.enter()?;
             state.tick();
             let held = state.strike(ticket.seq);
             let served = !held.is_empty() || back == Ending::Served;
             let result = if served { collect(&mut state, held) } else { None };
-            self.leave(state, caller)?;
+            self.leave(state, caller, Keep::Tried)?;
             if result.is_some() || back == Ending::TimedOut {
                 return Ok(result);
             }
@@ -153,7 +153,7 @@ impl<P: Payload> Engine<P> {
                 Back::Signal => caller.interrupted()?,
                 Back::Pending => {
                     let state = self.enter()?;
-                    self.leave(state, caller)?;
+                    self.leave(state, caller, Keep::Tried)?;
                 }
             }
         }

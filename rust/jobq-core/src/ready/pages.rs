@@ -28,11 +28,7 @@ struct Page {
 
 impl Paged {
     pub(super) fn new() -> Box<Self> {
-        Box::new(Self {
-            used: Bits::NONE,
-            pages: [const { None }; 256],
-            spare: None,
-        })
+        Box::new(Self { used: Bits::NONE, pages: [const { None }; 256], spare: None })
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -58,10 +54,7 @@ impl Paged {
         let [number, list] = place(weight);
         let entry = &mut self.pages[usize::from(number)];
         let Some(page) = entry else { return };
-        debug_assert!(
-            page.lists[usize::from(list)].is_empty(),
-            "weight {weight} has jobs"
-        );
+        debug_assert!(page.lists[usize::from(list)].is_empty(), "weight {weight} has jobs");
         page.used.clear(list);
         if page.used.is_empty() {
             self.used.clear(number);
@@ -75,10 +68,7 @@ impl Paged {
         let number = self.used.first()?;
         let page = self.pages[usize::from(number)].as_ref()?;
         let list = page.used.first()?;
-        Some((
-            weight_at(number, list),
-            page.lists[usize::from(list)].front()?,
-        ))
+        Some((weight_at(number, list), page.lists[usize::from(list)].front()?))
     }
 
     /// Calls `f` with each weight in use, in order, and its first job.
@@ -98,18 +88,12 @@ impl Paged {
     /// Pages in use, and in reserve.
     #[cfg(test)]
     pub(super) fn owned(&self) -> (usize, usize) {
-        (
-            self.pages.iter().flatten().count(),
-            usize::from(self.spare.is_some()),
-        )
+        (self.pages.iter().flatten().count(), usize::from(self.spare.is_some()))
     }
 }
 
 impl Page {
-    const EMPTY: Self = Self {
-        used: Bits::NONE,
-        lists: [Ends::EMPTY; 256],
-    };
+    const EMPTY: Self = Self { used: Bits::NONE, lists: [Ends::EMPTY; 256] };
 }
 
 /// Where a weight's list is: its page, and its place there.
@@ -154,8 +138,7 @@ impl Bits {
         self.words().flat_map(|(base, word)| {
             // Each step strikes out the lowest bit.
             let some = |bits: u64| Some(bits).filter(|&bits| bits != 0);
-            std::iter::successors(some(word), move |&bits| some(bits & (bits - 1)))
-                .map(move |bits| base + lowest(bits))
+            std::iter::successors(some(word), move |&bits| some(bits & (bits - 1))).map(move |bits| base + lowest(bits))
         })
     }
 

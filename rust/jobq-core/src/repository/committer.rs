@@ -97,6 +97,8 @@ pub struct Journal {
     pub queue: Group,
     /// The number of the last change known to be kept.
     pub committed: u64,
+    /// The number of the last change when the lock was taken: what comes after it is the call's own.
+    pub entered: u64,
     /// What ended it: nothing is written any more.
     pub failed: Option<Foreign>,
     user: Option<ThreadId>,
@@ -108,7 +110,7 @@ impl Journal {
     #[must_use]
     pub fn new(stores: Stores) -> Self {
         let queue = Group::default();
-        Self { stores, queue, committed: 0, failed: None, user: None, waiting: Vec::new() }
+        Self { stores, queue, committed: 0, entered: 0, failed: None, user: None, waiting: Vec::new() }
     }
 
     /// Queue a change of the job role, if that remembers.
@@ -127,10 +129,16 @@ impl Journal {
         }
     }
 
-    /// Whether something waits to be written.
+    /// Whether something waits to be written and nobody is writing.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        self.queue.upto > self.committed
+        self.queue.upto > self.committed && self.user.is_none()
+    }
+
+    /// Whether the call that holds the lock has queued something.
+    #[must_use]
+    pub fn has_grown(&self) -> bool {
+        self.queue.upto > self.entered
     }
 
     /// Take all that is queued.

@@ -64,10 +64,7 @@ pub(super) struct Occupied {
 }
 
 impl Occupied {
-    pub(super) const NONE: Self = Self {
-        levels: 0,
-        slots: [0; LEVELS],
-    };
+    pub(super) const NONE: Self = Self { levels: 0, slots: [0; LEVELS] };
 
     #[inline]
     pub(super) const fn is_empty(&self) -> bool {
@@ -103,10 +100,7 @@ impl Occupied {
         if let Some(end) = end {
             let slots = self.slots[end.level()] & (end.bit() - 1);
             if slots != 0 {
-                return Some(Place::new(
-                    u32::from(end.0 / SLOTS),
-                    u64::from(slots.ilog2()),
-                ));
+                return Some(Place::new(u32::from(end.0 / SLOTS), u64::from(slots.ilog2())));
             }
             levels &= (1 << end.level()) - 1;
         }
