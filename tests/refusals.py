@@ -64,7 +64,7 @@ def cases(spots: list[Spot], wrong: Callable[[Spot], Wrong]) -> Any:
 def check(world: World, case: Case) -> None:
     """The body of all tables: what came is named by its type, or by its value if that is a small number."""
     words = [case.spot.parameter]
-    if case.error is TypeError:
+    if case.error is TypeError and not isinstance(case.value, type):
         words.append("None" if case.value is None else type(case.value).__name__)
     elif isinstance(case.value, int) and abs(case.value) <= 2**63:
         words.append(str(case.value))

@@ -162,11 +162,11 @@ def open_and_close() -> None:
         svc.close()
         held.clear()
 
-    measure(one, warm=200, times=2_000)
+    measure(one, warm=500, times=2_000)
 
 
 def test_memory_is_flat_over_services_that_come_and_go() -> None:
-    assert grown("from test_leaks import open_and_close; open_and_close()") < 5_000_000
+    assert grown("from test_leaks import open_and_close; open_and_close()") < 2_000_000
 
 
 def forget_a_cycle() -> None:
@@ -200,10 +200,11 @@ def test_no_thread_and_no_file_is_left_by_a_service() -> None:
 
     with jobq.open():
         pass
-    before = (open_files(), native_threads(), threading.active_count())
+    before = (open_files(), native_threads(), threading.active_count())  # threads of tests before may yet end
     for _ in range(20):
         svc = jobq.open()
         svc.enqueue("t", b"", delay=60)
         assert svc.reserve("t", 1, timeout=0.001) == []
         svc.close()
-    assert (open_files(), native_threads(), threading.active_count()) == before
+    after = (open_files(), native_threads(), threading.active_count())
+    assert all(now <= was for now, was in zip(after, before, strict=True)), (before, after)

@@ -63,9 +63,9 @@ EXITS = {
     "in-a-finalizer": """
 class Late:
     def __init__(self): self.svc = jobq.open()
-    def __del__(self):
+    def __del__(self, closed=jobq.ServiceClosed):
         try: self.svc.enqueue('t', b'')
-        except jobq.ServiceClosed: pass
+        except closed: pass
 late = Late(); late.self = late
 """,
     "in-an-exit-handler": """
@@ -187,7 +187,8 @@ print("ok")
 
 def test_what_a_forked_child_drops_is_not_dropped_in_the_parent() -> None:
     code = """
-svc = jobq.open()
+from jobq.testing import ManualClock
+svc = jobq.open(clock=ManualClock())
 svc.enqueue_many("t", [b""] * 5)
 held = svc.reserve("t", 2)
 jobs = svc.consume("t", batch=2)

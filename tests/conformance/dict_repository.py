@@ -1,4 +1,4 @@
-"""A repository made in Python whose bytes outlive it: what a store on disk is to a process, without the disk."""
+"""A repository made in Python whose bytes outlive it, with places to look, to wait and to fail."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Disk:
-    """Bytes that outlive the repositories opened on them. `copy` is what a kill at this instant would leave."""
+    """Bytes that outlive the repositories opened on them. `copy` is what a kill now would leave."""
 
     def __init__(self, data: dict[bytes, bytes] | None = None) -> None:
         self.data = dict(data or {})
@@ -26,6 +26,10 @@ class Disk:
             self.data.update(added)
 
 
+GATE = 10.0
+"""Seconds that a gate waits; then what stood before it fails."""
+
+
 def nothing() -> None:
     """The hook that does nothing."""
 
@@ -33,8 +37,8 @@ def nothing() -> None:
 class DictRepository:
     """The `Repository` protocol on a `Disk`, with places where a test may look, wait or fail.
 
-    It holds the service to its side of the bargain too: one call at a time, and none after close. A breach is raised
-    and written down in `faults`, which the fixture reads when the test is over.
+    It holds the service to its side of the bargain too: one call at a time, none after close. A breach is
+    raised, and written down in `faults`, which the fixture reads when the test is over.
     """
 
     def __init__(self, disk: Disk) -> None:
@@ -98,3 +102,34 @@ class DictRepository:
     def _fault(self, text: str) -> None:
         self.faults.append(text)
         raise AssertionError(text)
+
+
+class Broken(Exception):
+    """Raised by a repository of a test."""
+
+
+def raiser(error: BaseException) -> Callable[[], None]:
+    """A hook that raises."""
+
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+class Gate:
+    """Holds the next commits of a repository up until it is opened."""
+
+    def __init__(self, repository: DictRepository) -> None:
+        self._reached, self._open = threading.Event(), threading.Event()
+        repository.before_commit = self.enter
+
+    def enter(self) -> None:
+        self._reached.set()
+        assert self._open.wait(GATE), "nobody opened the gate"
+
+    def wait_until_reached(self) -> None:
+        assert self._reached.wait(GATE), "nobody came to the gate"
+
+    def open(self) -> None:
+        self._open.set()

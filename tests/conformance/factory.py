@@ -1,12 +1,12 @@
 """Service factories: the kinds of service that the contract is tested on, and how another kind joins.
 
-A **factory** says what one kind of service is called, which of its roles outlive a reopen, and how a **home** for it is
-founded. A home is where one test's data lives. It has three methods:
+A **factory** says what one kind of service is called, which of its roles outlive a reopen, and how a **home**
+for it is founded. A home is where one test's data lives. It has three methods:
 
-* `open(clock, **options)` opens a service on the data; the options are `JobService`'s keywords. It may be called again
-  once the service opened before is closed, and then finds what that one left.
-* `copy()` founds another home on what a kill at this instant would leave, while the service goes on: for a store on
-  disk, a copy of its folder.
+* `open(clock, **options)` opens a service on the data; the options are `JobService`'s keywords. It may be
+  called again once the service opened before is closed, and then finds what that one left.
+* `copy()` founds another home on what a kill at this instant would leave, while the service goes on: for a
+  store on disk, a copy of its folder.
 * `discard()` throws the data away.
 
 and one attribute, `faults`: what the service did wrong to its repositories, as far as the home can tell.
@@ -15,10 +15,10 @@ To join, write a home and add one line to `FACTORIES`; for a store in a folder, 
 
     Factory("sled", SledHome, jobs=True, topics=True)
 
-Every test then runs on it, those on durable roles as well. `jobs` (`topics`) is True when the job (topic) repository
-keeps what it acknowledged over close and over a crash. A factory that has neither still runs: what it forgets is part
-of the contract too. Tests that fail, hold up or corrupt a repository are about Python repositories alone and stay with
-`DictHome`.
+Every test then runs on it, those on durable roles as well. `jobs` (`topics`) is True when the job (topic)
+repository keeps what it acknowledged over close and over a crash. A factory that has neither still runs: what
+it forgets is part of the contract too. Tests that fail, hold up or corrupt a repository are about Python
+repositories alone and stay with `DictHome`.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,9 @@ class Home(Protocol):
 class MemoryHome:
     """Nothing is kept, so there is nothing to find again."""
 
-    faults: list[str] = []
+    @property
+    def faults(self) -> list[str]:
+        return []
 
     def open(self, clock: ManualClock | None, **options: Unpack[ServiceOptions]) -> JobService:
         return JobService(Memory(), Memory(), clock=clock, **options)

@@ -29,7 +29,7 @@ def wait_after_retry(svc: JobService, clock: ManualClock, topic: str = "t") -> f
 def test_L5_the_nth_retry_waits_twice_as_long_up_to_the_bound(
     svc: JobService, clock: ManualClock, least: float, most: float
 ) -> None:
-    """min(max, min * 2^(n-1)), for every n: never a sawtooth, never a wrap, never a wait shorter than the last (I10)."""
+    """min(max, min * 2^(n-1)) for every n: no sawtooth, no wrap, no wait shorter than the last (I10)."""
     options = JobOptions(max_retries=FOREVER, min_backoff=least, max_backoff=most, jitter=0.0)
     svc.enqueue("t", b"", options=options)
     waits = []
@@ -44,7 +44,7 @@ def test_L5_the_nth_retry_waits_twice_as_long_up_to_the_bound(
 
 
 def test_L5_the_wait_saturates_for_any_count(svc: JobService, clock: ManualClock) -> None:
-    """The Go library fell back to its shortest wait on overflow; here hundreds of doublings end at the bound."""
+    """The Go library fell back to its shortest wait on overflow; here all doublings end at the bound."""
     options = JobOptions(max_retries=FOREVER, min_backoff=1, max_backoff=3600, jitter=0.0)
     svc.enqueue("t", b"", options=options)
     for _ in range(400):
@@ -158,7 +158,7 @@ def of(info: JobInfo) -> tuple[str, float, int]:
 
 
 def test_L5_without_options_the_defaults_hold(svc: JobService, clock: ManualClock) -> None:
-    """The Go library's, as documented: lease 2 h, 50 retries, 30 s doubling up to an hour, a tenth of jitter."""
+    """As documented: lease 2 h, 50 retries, 30 s doubling up to an hour, a tenth of jitter."""
     id = svc.enqueue("t", b"")
     assert of(svc.info(id)) == ("", 7200, 50)
     expected = 30.0
@@ -170,7 +170,7 @@ def test_L5_without_options_the_defaults_hold(svc: JobService, clock: ManualCloc
 
 
 def test_L5_none_is_filled_in_field_by_field(factory: Factory, clock: ManualClock) -> None:
-    """From the topic handle, then from the service, then from the documentation; 0 and "" are values, not gaps."""
+    """From the topic handle, then from the service, then as documented; 0 and "" are values, not gaps."""
     svc = factory.open(clock, defaults=JobOptions(name="svc", lease=10, max_retries=1))
     topic = svc.topic("t", options=JobOptions(lease=20, max_retries=2))
     call = JobOptions(name="", max_retries=0)
@@ -183,7 +183,7 @@ def test_L5_none_is_filled_in_field_by_field(factory: Factory, clock: ManualCloc
 
 
 def test_L5_a_queued_job_keeps_what_it_got(jobs_factory: Factory, clock: ManualClock) -> None:
-    """Options are resolved at enqueue and stored: other defaults at the next start change no job that is there."""
+    """Options are resolved at enqueue and stored: other defaults at the next start change no job."""
     svc = jobs_factory.open(clock, defaults=JobOptions(name="old", lease=11, min_backoff=7, jitter=0.0))
     svc.enqueue("t", b"")
     svc = jobs_factory.reopen(clock, defaults=JobOptions(name="new", lease=99, min_backoff=1, max_retries=0))

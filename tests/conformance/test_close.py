@@ -1,7 +1,6 @@
 """Contract C4: the end of a service, for those who wait, those who hold a job, and the repositories."""
 
 import signal
-import threading
 import time
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import pytest
 from jobq import Job, JobOptions, JobService, Memory, ServiceClosed, Status
 from jobq.testing import ManualClock
 
+from .dict_repository import Gate
 from .factory import DictHome, Factory
 from .observe import hold, order, recount
 from .threads import Background, handler, signal_when, until, until_waiting
@@ -62,8 +62,8 @@ def test_C4_every_call_of_a_handle_raises_service_closed(svc: JobService) -> Non
         lambda: topic.enqueue(b""),
         lambda: topic.enqueue_many([b""]),
         lambda: topic.reserve(1),
-        lambda: topic.reserve_one(),
-        lambda: topic.consume(),
+        topic.reserve_one,
+        topic.consume,
         topic.stats,
         topic.pause,
         topic.resume,
@@ -192,9 +192,9 @@ def test_C4_close_is_safe_in_a_signal_handler(factory: Factory) -> None:
     with (
         handler(signal.SIGUSR1, svc.close),
         signal_when(lambda: svc.topic_stats("t").waiting == 1, signal.SIGUSR1),
+        pytest.raises(ServiceClosed),
     ):
-        with pytest.raises(ServiceClosed):
-            svc.reserve("t", 1, timeout=15)
+        svc.reserve("t", 1, timeout=15)
     assert svc.closed
     assert time.monotonic() - start < 10
 
@@ -228,21 +228,15 @@ def test_C4_a_durable_call_under_way_finishes(python_factory: Factory, clock: Ma
     home = python_factory.home
     assert isinstance(home, DictHome) and home.jobs is not None
     svc.enqueue("t", b"")
-    reached, go_on = threading.Event(), threading.Event()
-
-    def hold_up() -> None:
-        reached.set()
-        assert go_on.wait(20)
-
-    home.jobs.before_commit = hold_up
+    gate = Gate(home.jobs)
     producer = Background(svc.enqueue, "t", b"under way")
-    assert reached.wait(20)
+    gate.wait_until_reached()
     closer = Background(svc.close)
     until(lambda: refused(svc), "new calls to be refused")
     assert not producer.over
     assert not closer.over
     assert home.jobs.closes == 0
-    go_on.set()
+    gate.open()
     id = producer.result()
     closer.result()
     assert home.jobs.closes == 1
@@ -262,7 +256,7 @@ def refused(svc: JobService) -> bool:
 def test_C4_each_repository_is_closed_once_and_last(
     found: Callable[[], DictHome], clock: ManualClock
 ) -> None:
-    """Also when one object has both roles; after its close nothing is asked of it, whatever is still alive."""
+    """Also when one object has both roles; after it nothing is asked of it, whatever is still alive."""
     home = found()
     svc = home.open(clock)
     svc.enqueue("t", b"")

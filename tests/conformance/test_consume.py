@@ -218,7 +218,7 @@ def test_L8_nothing_is_reserved_before_the_first_step(svc: JobService) -> None:
 
 
 def test_L8_ctrl_c_is_raised_from_the_wait(factory: Factory) -> None:
-    """Quietly ends only what was told to stop; Ctrl-C is the program's to answer, and nothing is left behind."""
+    """Only a stop ends it quietly; Ctrl-C is the program's to answer, and nothing is left behind."""
     svc = factory.open()
     svc.enqueue_many("t", [b""] * 2)
     seen = []

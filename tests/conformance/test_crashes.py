@@ -1,7 +1,7 @@
 """Contract C1: what open does with the jobs that were reserved when the process died.
 
-A crash is a copy of what the repository holds while the service is alive; whatever is acknowledged after a reservation
-vouches for the reservation being there (R6), so `crash` here makes such a call first.
+A crash is a copy of what the repository holds while the service is alive; a call acknowledged after a
+reservation vouches for the reservation being there (R6), so `crash` here makes one first.
 """
 
 import pytest
@@ -40,7 +40,7 @@ def crash_holding(
 def test_C1_a_reserved_job_is_ready_again_and_its_crash_is_counted(
     jobs_factory: Factory, clock: ManualClock
 ) -> None:
-    """Nobody holds it any more; it is not charged a retry, but it is remembered who was there when the process died."""
+    """It is not charged a retry, but it is remembered that it was there when the process died."""
     svc = jobs_factory.open(clock)
     first, second = svc.enqueue("t", b""), svc.enqueue("t", b"")
     svc = crash_holding(jobs_factory, svc, clock, first)

@@ -54,7 +54,7 @@ def served(svc: JobService) -> list[JobId]:
 
 @pytest.mark.parametrize("how", ["changed", "cut short", "gone"])
 def test_C3_a_damaged_payload_is_never_served(python_factory: Factory, clock: ManualClock, how: str) -> None:
-    """A worker must not be handed bytes that nobody wrote; the next job is served as if nothing had been before it."""
+    """A worker must not be handed bytes that nobody wrote; the next job is served in its stead."""
     ids, keys = stored(python_factory, clock, BIG)
     disk = jobs_disk(python_factory)
     key = payload_keys(python_factory, keys)[0]
@@ -112,7 +112,7 @@ def test_C3_a_damaged_job_is_a_dead_letter_to_be_deleted(python_factory: Factory
 def test_C3_a_damaged_record_is_never_served(
     python_factory: Factory, clock: ManualClock, payload: bytes, where: float
 ) -> None:
-    """Wherever the bit flipped: canceled if it is known whose topic it is, else set aside and counted as lost."""
+    """Wherever the bit flipped: canceled if its topic is known, else set aside and counted as lost."""
     ids, keys = stored(python_factory, clock, payload)
     disk = jobs_disk(python_factory)
     records = [key for key in keys if MARK not in disk.data[key]]

@@ -118,7 +118,7 @@ def test_L9_payloads_must_be_an_iterable_of_payloads(svc: JobService, payloads: 
 def test_L9_a_crash_before_the_acknowledgement_keeps_a_prefix(
     python_factory: Factory, clock: ManualClock
 ) -> None:
-    """A batch may be written in parts; whatever part is there is its beginning, so a caller can see how far it got."""
+    """A batch may be written in parts; what is there is its beginning, so one can see how far it got."""
     svc = python_factory.open(clock)
     home = python_factory.home
     assert isinstance(home, DictHome)
@@ -178,7 +178,7 @@ def test_L9_delay_and_at_exclude_each_other(svc: JobService, clock: ManualClock)
         with pytest.raises(ValueError, match="delay"):
             svc.enqueue_many("t", [b""], delay=1, at=at)
         with pytest.raises(ValueError, match=r"\bat\b"):
-            svc.enqueue("t", b"", at=datetime(2100, 1, 1))
+            svc.enqueue("t", b"", at=datetime(2100, 1, 1))  # noqa: DTZ001
 
 
 def test_L9_a_handle_is_the_name(svc: JobService) -> None:

@@ -80,7 +80,7 @@ def test_V4_the_status_may_be_a_plain_word(svc: JobService, mixed: dict[str, lis
 
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
 def test_V4_pages_make_up_the_whole(svc: JobService, mixed: dict[str, list[JobId]], size: int) -> None:
-    """after and limit walk the list: no gap, no repetition, whatever the page (the Go library lost a fifth)."""
+    """after and limit walk the list without gap or repetition, whatever the page."""
     for status in (None, Status.CANCELED):
         whole = ids(svc.find(status))
         pages: list[JobId] = []

@@ -11,7 +11,8 @@ import pytest
 from jobq import Job, JobOptions, JobService, LeaseLost, Reason, ServiceClosed, Status
 from jobq.testing import ManualClock
 
-from .factory import Factory
+from .dict_repository import nothing
+from .factory import DictHome, Factory
 from .observe import AT_ONCE, EXACT, events, exists, hold, order
 from .threads import Background
 
@@ -72,7 +73,8 @@ def test_L1_handles_are_one_of_a_kind(svc: JobService) -> None:
     for clone in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError):
             clone(job)
-    assert job == job
+    same = job
+    assert job == same
     assert job != object()
     assert bool(job)
 
@@ -132,7 +134,7 @@ DROPS = [
 
 @pytest.mark.parametrize("drop", DROPS, ids=lambda drop: drop.__name__)
 def test_L4_a_dropped_handle_ends_its_lease(svc: JobService, clock: ManualClock, drop: object) -> None:
-    """Nobody can settle it any more, so waiting two hours for it helps nobody: charged, with backoff, and logged."""
+    """Nobody can settle it any more, so waiting for it helps nobody: charged, with backoff, and logged."""
     id = svc.enqueue("t", b"", options=EXACT)
     assert callable(drop)
     drop(svc)
@@ -183,8 +185,29 @@ def test_L4_after_close_a_drop_does_nothing(jobs_factory: Factory, clock: Manual
     assert (info.status, info.retries) == (Status.READY, 0)
 
 
+@pytest.mark.parametrize("what", ["a handle", "a consumer"])
+def test_L4_a_drop_inside_a_repository_counts_too(
+    python_factory: Factory, clock: ManualClock, what: str
+) -> None:
+    """The collector runs where it likes, in the middle of a commit too: nobody else will end that lease."""
+    svc = python_factory.open(clock)
+    svc.enqueue_many("t", [b""] * 3, options=EXACT)
+    consumer = svc.consume("t", batch=3)
+    box: list[object] = [next(consumer), consumer]
+    del consumer
+    home = python_factory.home
+    assert isinstance(home, DictHome)
+    assert home.jobs is not None
+    home.jobs.before_commit = box.clear if what == "a handle" else box.pop
+    svc.enqueue("other", b"")
+    home.jobs.before_commit = nothing
+    expected = ["delayed" if what == "a handle" else "reserved", "ready", "ready"]
+    assert [info.status.value for info in svc.find(topic="t")] == expected
+    box.clear()
+
+
 def test_L4_handles_may_be_dropped_from_everywhere_at_once(factory: Factory) -> None:
-    """The drop takes no lock that its thread may hold: many threads, the collector, and calls under way together."""
+    """The drop takes no lock that its thread may hold: threads, the collector and calls together."""
     svc = factory.open(defaults=JobOptions(min_backoff=0, jitter=0.0, max_retries=2**32 - 1))
     svc.enqueue_many("t", [b""] * 20)
     halt = threading.Event()
@@ -269,7 +292,7 @@ def test_L6_retry_tells_where_the_job_went(svc: JobService, clock: ManualClock) 
     ],
 )
 def test_L6_the_error_is_kept(svc: JobService, error: str | BaseException, kept: str) -> None:
-    """What went wrong is read at the dead letter, weeks later: its kind and its text, 1,000 characters of it."""
+    """What went wrong is read weeks later, at the dead letter: kind and text, 1,000 characters of it."""
     svc.enqueue_many("t", [b""] * 2)
     retried, canceled = svc.reserve("t", 2, timeout=0)
     retried.retry(error=error)

@@ -70,7 +70,7 @@ def test_V3_a_name_that_cannot_be_is_refused(svc: JobService, name: str) -> None
             lambda: svc.resume(name),
             lambda: svc.join(name, timeout=0),
         ):
-            with pytest.raises(ValueError, match="topic|name"):
+            with pytest.raises(ValueError, match=r"topic|name"):
                 call()
 
 

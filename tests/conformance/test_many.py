@@ -39,7 +39,7 @@ def test_L2_all_are_settled(svc: JobService, form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_L2_handles_already_settled_are_skipped(svc: JobService, form: str) -> None:
     """A worker may settle some itself and the rest at the end, without keeping two lists."""
-    call, status, event = FORMS[form]
+    call, status, _ = FORMS[form]
     jobs = batch(svc, 5)
     for settle in (jobs[0].done, jobs[1].release, jobs[2].cancel):
         settle()

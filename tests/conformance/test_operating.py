@@ -1,4 +1,4 @@
-"""Contract L7: cancel, reset and delete, of one job or of several. The single cells are in test_transitions."""
+"""Contract L7: cancel, reset and delete, of one job or of several. Single cells: test_transitions."""
 
 from collections.abc import Callable, Iterable
 
@@ -114,7 +114,7 @@ def test_L7_an_id_is_an_int(svc: JobService, verb: str, bad: object) -> None:
 
 
 def test_L7_reset_clears_the_past_and_keeps_the_rest(svc: JobService, clock: ManualClock) -> None:
-    """A second chance: nothing of the failure is held against the job, and nothing of its life is forgotten."""
+    """A second chance: no failure is held against the job, and nothing of its life is forgotten."""
     options = JobOptions(name="x", lease=5, max_retries=1, min_backoff=0, jitter=0.0)
     id = svc.enqueue("t", b"payload", 3, options=options)
     for _ in range(2):

@@ -119,7 +119,7 @@ def test_O2_a_reset_job_stands_last_in_its_weight(svc: JobService) -> None:
 
 
 def test_O2_promotion_stamps_in_the_order_of_due(svc: JobService, clock: ManualClock) -> None:
-    """Several jobs that became due since the last look must come out as if it had been looked at all the time."""
+    """What became due since the last look must come out as if somebody had looked all the time."""
     dues = [50, 10, 40, 20, 30]
     ids = {due: svc.enqueue("t", b"", delay=due) for due in dues}
     clock.advance(100)
@@ -186,7 +186,7 @@ def test_O3_release_gives_the_old_place_back(svc: JobService) -> None:
 
 
 def test_O3_release_in_any_order_gives_the_old_order_back(svc: JobService) -> None:
-    """The places are the jobs' own, whoever comes back first, newcomers and other weights between them or not."""
+    """The places are the jobs' own, whoever comes back first, with newcomers and other weights about."""
     ids = [svc.enqueue("t", b"", i % 2) for i in range(8)]
     expected = [*ids[0::2], *ids[1::2]]
     jobs = svc.reserve("t", 6, timeout=0)
@@ -222,7 +222,7 @@ def test_O3_a_reserved_job_is_found_at_its_old_place(
 
 
 def test_O4_the_order_is_the_same_after_a_reopen(jobs_factory: Factory, clock: ManualClock) -> None:
-    """Order is kept on disk, not rebuilt from ids: what was retried stays last, what was released stays first."""
+    """Order is kept, not rebuilt from ids: what was retried stays last, what was released stays first."""
     svc = jobs_factory.open(clock)
     rng = random.Random(4)
     for _ in range(40):
@@ -261,7 +261,7 @@ def test_O4_a_job_due_at_open_stands_at_its_due(jobs_factory: Factory, clock: Ma
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_O4_at_open_a_due_counts_as_a_stamp(jobs_factory: Factory, clock: ManualClock, closed: bool) -> None:
-    """Stamps that ran ahead of a clock which was set back must not hold due jobs up for ever: open sorts them in."""
+    """Stamps that ran ahead of a clock set back must not hold due jobs up for ever: open sorts them in."""
     svc = jobs_factory.open(clock)
     clock.jump(100)
     ahead = svc.enqueue("t", b"")

@@ -204,7 +204,7 @@ def test_V2_many_are_purged_at_once(factory: Factory, clock: ManualClock) -> Non
 
 
 def test_V2_retention_goes_on_over_a_reopen(jobs_factory: Factory, clock: ManualClock) -> None:
-    """The end date is on the record, and so is the order; the bounds are those of the service that is open now."""
+    """End date and order are on the record; the bounds are those of the service that is open now."""
     keep = Retention(age=10, count=None, size=None)
     svc = jobs_factory.open(clock, retention=keep)
     first = finish(svc)

@@ -102,7 +102,7 @@ def numbers(stats: TopicStats) -> dict[str, int]:
 
 
 def test_V5_statistics_are_exact_after_every_operation(factory: Factory, clock: ManualClock) -> None:
-    """Each step adds what it should, nothing else, and a recount of the jobs agrees, for the topic and the service."""
+    """Each step adds what it should and nothing else, to the topic and the service; a recount agrees."""
     svc = factory.open(clock, limits=Limits(topic_idle=None))
     svc.pause("bystander")
     svc.enqueue("bystander", b"")

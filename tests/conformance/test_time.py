@@ -1,6 +1,5 @@
-"""Contract T: when time does its work, on which clock, and before or after which calls."""
+"""Contract T1 to T6: when time does its work, on which clock, and before or after which calls."""
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -10,8 +9,8 @@ from jobq import Job, JobNotFound, JobOptions, JobService, LeaseLost, Retention,
 from jobq.testing import ManualClock
 
 from .factory import Factory
-from .observe import AT_ONCE, EXACT, hold, order, some
-from .threads import Background, until, until_past, until_waiting
+from .observe import AT_ONCE, hold, order, some
+from .threads import until, until_past
 
 MS = timedelta(milliseconds=1)
 
@@ -186,7 +185,7 @@ def two_late(svc: JobService) -> tuple[Job, Job]:
 
 @pytest.mark.parametrize("verb", HOLDERS)
 def test_T3_a_late_call_of_the_holder_is_judged_before_time_is(factory: Factory, verb: str) -> None:
-    """Work that is done is done: as long as nobody else has the job, its result counts. What else is due comes after."""
+    """Work that is done is done: its result counts as long as nobody else has the job. Time comes after."""
     svc = factory.open()
     first, second = two_late(svc)
     HOLDERS[verb](svc, first)
@@ -341,7 +340,7 @@ def test_T6_a_delay_taken_anew_counts_alone(svc: JobService, clock: ManualClock)
 
 
 def test_T6_a_purge_that_no_longer_holds_does_nothing(factory: Factory, clock: ManualClock) -> None:
-    """A finished job that was reset is alive, whatever its retention was; finished again, its age starts anew."""
+    """A finished job that was reset is alive; finished again, its age starts anew."""
     svc = factory.open(clock, retention=Retention(age=10))
     id = svc.enqueue("t", b"")
     hold(svc).done()
@@ -355,76 +354,3 @@ def test_T6_a_purge_that_no_longer_holds_does_nothing(factory: Factory, clock: M
     clock.advance(0.001)
     with pytest.raises(JobNotFound):
         svc.status(id)
-
-
-def test_T7_advance_moves_both_clocks_and_jump_the_wall_alone(svc: JobService, clock: ManualClock) -> None:
-    """A test must be able to tell a long night from a set clock."""
-    svc.enqueue("t", b"", options=JobOptions(lease=100))
-    job = hold(svc)
-    start = clock.now()
-    clock.advance(10)
-    assert (clock.now() - start, job.remaining()) == (timedelta(seconds=10), 90)
-    clock.jump(5)
-    assert (clock.now() - start, job.remaining()) == (timedelta(seconds=15), 90)
-    clock.jump(-20)
-    assert (clock.now() - start, job.remaining()) == (timedelta(seconds=-5), 90)
-    clock.advance(timedelta(milliseconds=1))
-    assert (clock.now() - start, job.remaining()) == (timedelta(seconds=-5) + MS, pytest.approx(89.999))
-
-
-def test_T7_the_clock_starts_where_it_is_told() -> None:
-    """2000-01-01 unless another start is given; a naive one has no meaning."""
-    assert ManualClock().now() == datetime(2000, 1, 1, tzinfo=UTC)
-    start = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=-5)))
-    assert ManualClock(start).now() == start
-    assert ManualClock(start).now().tzinfo is UTC
-    with pytest.raises(ValueError, match="start"):
-        ManualClock(datetime(2026, 3, 1))
-
-
-def test_T7_the_clock_only_steps_back_by_jump(clock: ManualClock) -> None:
-    """The monotonic clock has its name for a reason."""
-    start = clock.now()
-    for bad in (-1, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="seconds"):
-            clock.advance(bad)
-    for bad in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="seconds"):
-            clock.jump(bad)
-    assert clock.now() == start
-
-
-@pytest.mark.parametrize("move", ["advance", "jump"])
-def test_T7_moving_the_clock_ticks_every_service_on_it(
-    factory: Factory, clock: ManualClock, move: str
-) -> None:
-    """Those who wait in any of the services are served by the step itself."""
-    services = [factory.fresh().open(clock), factory.open(clock)]
-    ids = [svc.enqueue("t", b"", delay=10) for svc in services]
-    waiters = [Background(svc.reserve, "t", 5) for svc in services]
-    for svc in services:
-        until_waiting(svc, "t", 1)
-    getattr(clock, move)(10)
-    assert [[job.id for job in waiter.result()] for waiter in waiters] == [[id] for id in ids]
-    services[0].close()
-
-
-def test_T7_the_timeout_of_a_wait_is_real_time(svc: JobService, clock: ManualClock) -> None:
-    """A test's clock must not make a caller wait for ever, nor end a wait that was promised."""
-    start = time.monotonic()
-    assert svc.reserve("t", 1, timeout=0.05) == []
-    assert time.monotonic() - start >= 0.05
-    waiter = Background(svc.reserve, "t", 1, timeout=1000)
-    until_waiting(svc, "t", 1)
-    clock.advance(5000)
-    assert svc.topic_stats("t").waiting == 1
-    id = svc.enqueue("t", b"")
-    assert [job.id for job in waiter.result()] == [id]
-
-
-def test_T7_retries_follow_the_clock_too(svc: JobService, clock: ManualClock) -> None:
-    """One clock for all dates: what a retry puts off is due by it."""
-    svc.enqueue("t", b"", options=EXACT)
-    job = hold(svc)
-    job.retry()
-    assert svc.info(job.id).due_at == clock.now() + timedelta(seconds=30)

@@ -1,6 +1,6 @@
 """Contract W3: time passes for those who wait, though no thread of ours keeps it.
 
-Real clocks and short delays: nobody calls the service while a waiter waits, so it is the waiters who must notice.
+Real clocks, short delays: nobody calls the service while a waiter waits, so the waiters must notice.
 """
 
 import signal

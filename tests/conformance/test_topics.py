@@ -1,4 +1,4 @@
-"""Contract V1 and I13: when a topic begins, what keeps it, when it is forgotten, and that names do not touch."""
+"""Contract V1, I13: when a topic begins, what keeps it, when it is forgotten; names do not touch."""
 
 from collections.abc import Callable
 from datetime import timedelta

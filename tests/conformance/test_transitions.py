@@ -1,4 +1,4 @@
-"""The state machine (design, section 3) through the public API: every status, every verb, and what each refuses."""
+"""The state machine (design, section 3) through the public API: every status, every verb, all refusals."""
 
 from collections.abc import Callable
 
@@ -131,7 +131,7 @@ def test_L7_every_status_meets_every_verb_by_id(svc: JobService, state: str, ver
 def test_L7_a_job_that_is_not_there_is_not_found(
     factory: Factory, clock: ManualClock, verb: str, why: str
 ) -> None:
-    """A gone job and one that never was are the same to a caller: JobNotFound, with the id, and nothing changed."""
+    """A gone job and one that never was are the same to a caller: JobNotFound, nothing changed."""
     svc = factory.open(clock, retention=Retention.none())
     ready(svc)
     id = 4711
@@ -244,7 +244,7 @@ LOSSES: dict[str, tuple[Callable[[JobService, ManualClock, Job], object], Status
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_L1_a_lost_lease_is_refused_everything(svc: JobService, clock: ManualClock, loss: str) -> None:
-    """The fence: whatever became of the job, a stale handle moves nothing, says so, and says where the job is (I5)."""
+    """The fence: whatever became of the job, a stale handle moves nothing and says where the job is (I5)."""
     svc.enqueue("t", b"secret payload")
     job = hold(svc)
     lose, status = LOSSES[loss]
@@ -314,7 +314,7 @@ def test_L1_cancel_by_id_is_not_fenced(svc: JobService) -> None:
 def test_L1_a_late_done_after_the_expiry_is_lost_though_nobody_took_the_job(
     svc: JobService, clock: ManualClock
 ) -> None:
-    """Once somebody's call has expired the lease, the job is queued again; accepting both would run it twice."""
+    """Once a call has expired the lease the job is queued again; accepting both would run it twice."""
     svc.enqueue("t", b"", options=AT_ONCE)
     job = hold(svc)
     clock.advance(5)

@@ -56,7 +56,7 @@ def test_L3_return_break_and_continue_are_done_too(svc: JobService, leave: Calla
 
 
 def test_L3_an_exception_is_a_retry_that_keeps_it(svc: JobService, clock: ManualClock) -> None:
-    """The job comes back after its backoff with what went wrong, and the exception goes on to whoever cares."""
+    """The job comes back after its backoff with what went wrong; the exception goes on."""
     job = granted(svc)
     error = ValueError("no such host")
     with pytest.raises(ValueError) as raised, job:
@@ -204,7 +204,7 @@ def test_L3_a_lease_lost_inside_is_raised_at_the_end(svc: JobService, clock: Man
 def test_L3_a_lease_lost_inside_becomes_a_note_on_the_exception(
     svc: JobService, clock: ManualClock, how: str, kind: type[BaseException]
 ) -> None:
-    """The first error is the one that explains the rest; the lost lease stands beside it, never in its place."""
+    """The first error explains the rest; the lost lease stands beside it, never in its place."""
     job = granted(svc)
     error = kind("first")
     with pytest.raises(kind) as raised, job:

@@ -64,7 +64,7 @@ def until_waiting(svc: JobService, topic: str, count: int) -> None:
 
 
 def until_past(seconds: float) -> None:
-    """Return once the wall clock shows more than these seconds since the epoch; looks at no service, so it ticks none."""
+    """Return once the wall clock is past these seconds since the epoch; ticks no service."""
     until(lambda: time.time() > seconds, "the clock to pass")
 
 

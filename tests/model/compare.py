@@ -17,7 +17,7 @@ from jobq import Job, JobInfo, JobService, LogEntry, ServiceStats, TopicStats
 
 from .state import CANCELED, DELAYED, EXHAUSTED, FINISHED, READY, RESERVED, Counts, Lease, Line
 from .state import Job as Modelled
-from .translate import date, outcome
+from .translate import date, milliseconds, outcome
 from .vocabulary import TOPICS
 
 if TYPE_CHECKING:
@@ -127,6 +127,17 @@ def log_is(job: Modelled, log: Sequence[LogEntry], most: int) -> None:
     assert any(lines_are(lines[max(0, len(lines) - most) :], log) for lines in expected), (
         f"job {job.id}: the log is {[(str(entry.at), entry.message) for entry in log]}, not {job.log[-most:]}"
     )
+
+
+def adopt_log(job: Modelled, log: Sequence[LogEntry]) -> None:
+    """Take over the log that was found at open. Lines are "written with the next change": some may be missing, but
+    none may be new, save those of a change that was under way at close and undone."""
+    for entry in log:
+        undone = job.log_open and MOVED.fullmatch(entry.message)
+        old = any(line_is(line, entry) for line in job.log)
+        assert undone or old, f"job {job.id}: its log has {entry.message!r} of {entry.at} after open, not before"
+    job.log = [Line("said", entry.message, milliseconds(entry.at)) for entry in log]
+    job.log_open = False
 
 
 def events_last(log: list[Line]) -> list[Line]:

@@ -31,7 +31,7 @@ from .state import (
 )
 from .timers import charge, expire, tick
 
-NOT_COUNTS = ("first_enqueued", "last_enqueued", "first_reserved", "last_reserved")
+DATES = {"first_enqueued": min, "last_enqueued": max, "first_reserved": min, "last_reserved": max}
 
 
 class Model(State):
@@ -139,7 +139,9 @@ class Model(State):
                 job = self.jobs[lease.id]
                 job.attempts -= 1
                 job.log_open = job.log_open or job.terms.log_status_change
+                due = job.promoted_due
                 self.to_place(job)
+                job.promoted_due = due
                 self.count(job.topic, "reservations", -1)
                 self.touch(job.topic)
 
@@ -260,7 +262,9 @@ class Model(State):
         job.retries = job.crashes = 0
         job.resets += 1
         self.count(job.topic, "resets")
-        if job.status != READY:
+        if job.status == READY:
+            self.to_place(job)
+        else:
             self.to_ready(job, at=self.wall)
 
     def pause(self, topic: str) -> None:
@@ -340,14 +344,18 @@ class Model(State):
                 topic.counts.lost += sum(before[name][s] - here[s] for s in (*LIVE, *FINISHED))
         else:
             used = sorted({job.topic for job in self.jobs.values()})
-            self.topics = {}
+            self.topics, self.forgotten = {}, []
             for name in used:
                 self.name(name, create=True)
                 self.topics[name].counts.enqueued = len(self.of(name, *LIVE, *FINISHED))
-        for topic in self.topics.values():
+        for name, topic in list(self.topics.items()):
             topic.touched = self.mono
+            # A topic that only ever waited has nothing to be remembered by.
+            if topic.counts == Counts() and not topic.paused and not self.oracle.knows(name):
+                del self.topics[name]
         self._add_up()
         self._order_at_open()
+        self.tick()
 
     def last_stamp_is_found(self) -> bool:
         """Whether the last stamp is surely still on disk: a job stands under it that was not delayed before."""
@@ -361,34 +369,40 @@ class Model(State):
         self.last_id = self.last_stamp = 0
 
     def _add_up(self) -> None:
-        """The service's counts begin again as the sum over its topics."""
+        """The service's counts begin again as the sum over its topics, forgotten ones included."""
         total = Counts()
-        for topic in self.topics.values():
+        for counts in [*self.forgotten, *(topic.counts for topic in self.topics.values())]:
             for item in fields(Counts):
-                mine, old = getattr(topic.counts, item.name), getattr(total, item.name)
-                if item.name not in NOT_COUNTS:
-                    setattr(total, item.name, old + mine)
-                elif mine is not None:
-                    setattr(
-                        total,
-                        item.name,
-                        mine if old is None else (min if "first" in item.name else max)(mine, old),
-                    )
+                one, sum_ = getattr(counts, item.name), getattr(total, item.name)
+                if item.name not in DATES:
+                    setattr(total, item.name, sum_ + one)
+                elif one is not None:
+                    setattr(total, item.name, one if sum_ is None else DATES[item.name](one, sum_))
         self.total = total
 
     def _order_at_open(self) -> None:
         """O4: a job has its stamp, or its due if it was delayed; equal ones stand by id."""
         for job in self.jobs.values():
-            due = job.promoted_due
-            if job.status == READY and due is not None:
-                seen = self.oracle.ready_at(job.id)
-                assert seen in (due, job.stamp >> 20), (
-                    f"job {job.id} was ready at {seen}, neither due nor promoted then"
-                )
-                job.stamp = due << 20 if seen == due else job.stamp
-                job.promoted_due = None
+            if job.status == READY and job.promoted_due is not None:
+                self._place_at_open(job, job.promoted_due)
         for job in sorted(self.jobs.values(), key=lambda job: job.id):
             job.delayed_order = self.order()
         for finished in (self.kept, self.dead):
             finished.sort(key=lambda job: (job.finished, job.id))
         self.last_stamp = max([job.stamp for job in self.jobs.values()], default=0)
+
+    def _place_at_open(self, job: Job, due: int) -> None:
+        """A job that was promoted has its due on disk; whether a later release wrote its stamp is left open.
+
+        If the clock is behind the due again, it is delayed again (T1); that counts as no event.
+        """
+        if self.oracle.due(job.id) is not None:
+            assert due > self.wall, f"job {job.id} is delayed after open, though it was due"
+            job.status, job.due, job.promoted_due = DELAYED, due, None
+            return
+        seen = self.oracle.ready_at(job.id)
+        assert seen in (due, job.stamp >> 20), f"job {job.id} is ready since {seen}, not {due} or {job.stamp >> 20}"
+        if seen == due:
+            job.stamp = due << 20
+        else:
+            job.promoted_due = None

@@ -210,6 +210,7 @@ class State:
         self.jobs: dict[int, Job] = {}
         self.topics: dict[str, Topic] = {}
         self.total = Counts()
+        self.forgotten: list[Counts] = []
         self.kept: list[Job] = []
         self.dead: list[Job] = []
         self.last_id = 0
@@ -272,8 +273,9 @@ class State:
         self._move(job, READY, at=at)
 
     def to_place(self, job: Job, *, at: int | None = None) -> None:
-        """Enter Ready under the stamp it had (O3)."""
+        """Enter Ready under the stamp it had (O3), which is what is now on disk (O4)."""
         self._move(job, READY, at=at)
+        job.promoted_due = None
 
     def to_delayed(self, job: Job, due: int, *, at: int | None = None) -> None:
         """Enter Delayed until due."""

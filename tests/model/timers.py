@@ -93,4 +93,4 @@ def forget_topics(state: State) -> None:
         surely = state.mono - topic.touched >= idle
         perhaps = state.mono - topic.named >= idle
         if surely or (perhaps and not state.oracle.knows(name)):
-            del state.topics[name]
+            state.forgotten.append(state.topics.pop(name).counts)

@@ -177,6 +177,8 @@ class Walk(WorkerSteps):
         self.model.reopen(jobs=self.factory.jobs, topics=self.factory.topics)
         if not self.factory.jobs:
             self.known, self.tokens = [], []
+        for job in self.model.jobs.values():
+            compare.adopt_log(job, self.svc.info(job.id).log)
 
     def _stop(self) -> None:
         """W4: no more grants, and everything else goes on."""

@@ -40,7 +40,7 @@ pub struct DelayWheel {
 /// How much one call of a [`DelayWheel`] may do beside what it was asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Entries moved from level to level in one `advance`, or 8 × its limit if that is more.
+    /// Entries moved from level to level in one `advance`, or 4 × its limit if that is more.
     pub moves: usize,
     /// Compaction begins when more entries than this are cancelled, and more than half as many as
     /// are live.

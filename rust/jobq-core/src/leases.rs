@@ -60,7 +60,7 @@ impl Leases {
         Self::with_moves(now, LEAST_MOVES)
     }
 
-    /// No lease, and `moves` from level to level in one `advance`, or 8 × its limit if that is more:
+    /// No lease, and `moves` from level to level in one `advance`, or 4 × its limit if that is more:
     /// as a test wants it.
     #[must_use]
     pub fn with_moves(now: u64, moves: usize) -> Self {
@@ -208,9 +208,17 @@ impl Slots for Lists {
     }
 
     #[inline]
-    fn pop(&mut self, place: Place, _: u64) -> Option<(u64, u32)> {
-        let lease = self.ends[place.index()].pop_front(&mut self.leases)?;
-        Some((self.leases.get(lease)?.deadline, lease))
+    fn take(&mut self, place: Place, _: u64, most: usize, mut each: impl FnMut(&mut Self, u64, u32)) -> usize {
+        for taken in 0..most {
+            let Some(lease) = self.ends[place.index()].pop_front(&mut self.leases) else {
+                return taken;
+            };
+            if let Some(held) = self.leases.get(lease) {
+                let deadline = held.deadline;
+                each(self, deadline, lease);
+            }
+        }
+        most
     }
 
     fn is_empty(&self, place: Place) -> bool {

@@ -173,6 +173,22 @@ pub struct Limits {
     pub topic_idle: Option<u64>,
 }
 
+impl Limits {
+    /// The size of a payload that is let in.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for one that is too large; `name` is what it is called.
+    pub fn check_payload(&self, name: &str, length: usize) -> Result<u32, Error> {
+        let limit = self.max_payload;
+        u32::try_from(length).ok().filter(|&size| size <= limit).ok_or_else(|| {
+            Error::Invalid(format!(
+                "{name} must be at most {limit} bytes (Limits.max_payload), not {length}: keep what is large \
+                 elsewhere and queue its name"
+            ))
+        })
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

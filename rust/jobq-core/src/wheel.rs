@@ -8,7 +8,7 @@ use self::place::Occupied;
 pub use self::place::{LEVELS, Place};
 
 /// Moves from level to level that one call may make for each delivery it may make.
-const MOVES_PER_DELIVERY: usize = 8;
+const MOVES_PER_DELIVERY: usize = 4;
 
 /// Moves that any call may make, unless told otherwise: some ten microseconds of work.
 pub const LEAST_MOVES: usize = 1024;
@@ -21,9 +21,10 @@ pub trait Slots {
     /// Appends an entry for the instant `when` to the list of `place`.
     fn push(&mut self, place: Place, when: u64, entry: Self::Entry);
 
-    /// Takes the first entry and its instant from the list of `place`, whose instants begin at
-    /// `start`; `None` if the list is empty.
-    fn pop(&mut self, place: Place, start: u64) -> Option<(u64, Self::Entry)>;
+    /// Takes entries from the head of the list of `place`, whose instants begin at `start`, and passes
+    /// each with its instant to `each`, which may push to other places. Returns how many: at most
+    /// `most`, perhaps fewer, but none only from an empty list.
+    fn take(&mut self, place: Place, start: u64, most: usize, each: impl FnMut(&mut Self, u64, Self::Entry)) -> usize;
 
     /// Whether the list of `place` is empty.
     fn is_empty(&self, place: Place) -> bool;
@@ -86,7 +87,7 @@ pub struct Wheel<E> {
 
 impl<E: Copy> Wheel<E> {
     /// An empty wheel at the time `now`. One call of [`Wheel::advance`] makes at most `least_moves`
-    /// moves, or eight for each delivery allowed if that is more.
+    /// moves, or four for each delivery allowed if that is more.
     #[must_use]
     pub fn new(now: u64, least_moves: usize) -> Self {
         Self {
@@ -248,11 +249,14 @@ impl<E: Copy> Wheel<E> {
         debug_assert!(self.now <= start, "time went back from {} to {start}", self.now);
         self.now = start;
         slots.reach(place);
-        while !share.is_done()
-            && let Some((when, entry)) = slots.pop(place, start)
-        {
-            debug_assert_eq!(when, start, "a slot of level 0 holds one instant");
-            share.leave(slots, when, entry, deliver);
+        while !share.is_done() {
+            let taken = slots.take(place, start, share.deliveries.min(share.moves), |slots, when, entry| {
+                debug_assert_eq!(when, start, "a slot of level 0 holds one instant");
+                share.leave(slots, when, entry, deliver);
+            });
+            if taken == 0 {
+                break;
+            }
         }
         if slots.is_empty(place) {
             self.vacate(place);
@@ -265,14 +269,17 @@ impl<E: Copy> Wheel<E> {
         self.now = start;
         self.moving = Some(from);
         slots.reach(from);
-        while *moves > 0
-            && let Some((when, entry)) = slots.pop(from, start)
-        {
-            let to = Place::of(start, when);
-            debug_assert!(to.level() < from.level(), "{when} does not belong to {from:?}");
-            slots.push(to, when, entry);
-            self.occupied.insert(to);
-            *moves -= 1;
+        while *moves > 0 {
+            let taken = slots.take(from, start, *moves, |slots, when, entry| {
+                let to = Place::of(start, when);
+                debug_assert!(to.level() < from.level(), "{when} does not belong to {from:?}");
+                slots.push(to, when, entry);
+                self.occupied.insert(to);
+            });
+            if taken == 0 {
+                break;
+            }
+            *moves -= taken;
         }
         if slots.is_empty(from) {
             self.vacate(from);

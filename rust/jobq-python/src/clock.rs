@@ -5,7 +5,8 @@ use std::sync::Arc;
 use jobq_core::clock::{ManualClock, Wall};
 use pyo3::prelude::*;
 
-use crate::convert::{Value, date, datetime, signed_span, span};
+use crate::convert::{LAST_DATE, Value, date, datetime, refuse_date, signed_span, span};
+use crate::errors::no_copy;
 
 /// 2000-01-01 00:00 UTC.
 const START: u64 = 946_684_800_000;
@@ -23,7 +24,13 @@ impl PyManualClock {
     #[new]
     #[pyo3(signature = (start=None))]
     fn new(start: Option<Value<'_, '_>>) -> PyResult<Self> {
-        let start = start.map_or(Ok(START), |start| date(start, "start"))?;
+        let start = match start {
+            None => START,
+            Some(start) => match date(start, "start")? {
+                0 => return Err(refuse_date("start")),
+                start => start,
+            },
+        };
         Ok(Self { inner: Arc::new(ManualClock::new(Wall(start))) })
     }
 
@@ -34,13 +41,29 @@ impl PyManualClock {
 
     /// Move the wall clock and the monotonic clock on.
     fn advance(&self, seconds: Value<'_, '_>) -> PyResult<()> {
-        self.inner.advance(span(seconds, "seconds")?);
+        let span = span(seconds, "seconds")?;
+        check(self.inner.now().wall.0.checked_add(span))?;
+        self.inner.advance(span);
         Ok(())
     }
 
     /// Step the wall clock alone, back too (negative): what NTP or a suspend does.
     fn jump(&self, seconds: Value<'_, '_>) -> PyResult<()> {
-        self.inner.jump(signed_span(seconds, "seconds")?);
+        let span = signed_span(seconds, "seconds")?;
+        check(self.inner.now().wall.0.checked_add_signed(span))?;
+        self.inner.jump(span);
         Ok(())
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(no_copy("ManualClock"))
+    }
+}
+
+/// A clock shows only what a date can.
+fn check(wall: Option<u64>) -> PyResult<()> {
+    match wall {
+        Some(wall) if wall > 0 && wall <= LAST_DATE => Ok(()),
+        _ => Err(refuse_date("seconds")),
     }
 }

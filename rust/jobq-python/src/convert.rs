@@ -1,11 +1,16 @@
 //! From Python values to the core's words. Each error names the parameter, what was wanted and what came.
 
 use jobq_core::job::{JobId, Schedule};
+use jobq_core::options::Limits;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDelta, PyDeltaAccess, PyFloat, PyInt, PyMemoryView, PyString};
+use pyo3::types::{
+    PyBool, PyBytes, PyDateTime, PyDelta, PyDeltaAccess, PyFloat, PyInt, PyIterator, PyMemoryView, PyString,
+};
 use std::time::Duration;
+
+use crate::errors::raise;
 
 /// A Python value, as it was passed.
 pub(crate) type Value<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -81,9 +86,7 @@ pub(crate) fn job_ids(value: Value<'_, '_>) -> PyResult<Vec<JobId>> {
     if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
         return Err(wrong_type("id", "an int or an iterable of ints", value));
     }
-    let Ok(ids) = value.try_iter() else {
-        return Err(wrong_type("id", "an int or an iterable of ints", value));
-    };
+    let ids = iterate(value, "id", "an int or an iterable of ints")?;
     ids.enumerate().map(|(index, id)| job_id(&id?, &format!("id[{index}]"))).collect()
 }
 
@@ -103,22 +106,39 @@ pub(crate) fn text<'a>(value: &'a Bound<'_, PyAny>, name: &str) -> PyResult<&'a 
     })
 }
 
-/// A payload: bytes as they are, everything else bytes-like copied.
-#[inline]
-pub(crate) fn payload(value: Value<'_, '_>, name: &str) -> PyResult<Py<PyBytes>> {
-    match value.cast_exact::<PyBytes>() {
-        Ok(bytes) => Ok(bytes.clone().unbind()),
-        Err(_) => payload_copy(value, name),
+/// A text as a str of its own, whatever class it came as.
+pub(crate) fn exact<'py>(value: Value<'_, 'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
+    match value.cast_exact::<PyString>() {
+        Ok(string) => Ok(string.clone()),
+        Err(_) => Ok(PyString::new(value.py(), text)),
     }
 }
 
-fn payload_copy(value: Value<'_, '_>, name: &str) -> PyResult<Py<PyBytes>> {
+/// The iterator over several things. What an iterable raises passes through.
+pub(crate) fn iterate<'py>(value: Value<'_, 'py>, name: &str, wanted: &str) -> PyResult<Bound<'py, PyIterator>> {
+    let is_iterable = value.hasattr("__iter__")? || value.hasattr("__getitem__")?;
+    if is_iterable { value.try_iter() } else { Err(wrong_type(name, wanted, value)) }
+}
+
+/// A payload: bytes as they are, everything else bytes-like copied.
+#[inline]
+pub(crate) fn payload(value: Value<'_, '_>, name: &str, limits: &Limits) -> PyResult<Py<PyBytes>> {
+    match value.cast_exact::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.clone().unbind()),
+        Err(_) => payload_copy(value, name, limits),
+    }
+}
+
+fn payload_copy(value: Value<'_, '_>, name: &str, limits: &Limits) -> PyResult<Py<PyBytes>> {
     if value.is_instance_of::<PyString>() {
         return Err(PyTypeError::new_err(format!(
             "{name} must be bytes-like, not str: encode it, as in payload.encode()"
         )));
     }
     let Ok(view) = PyMemoryView::from(value) else { return Err(wrong_type(name, "bytes-like", value)) };
+    let length: usize = view.getattr("nbytes")?.extract()?;
+    // Looked at before it is copied: it may be larger than the memory.
+    limits.check_payload(name, length).map_err(|error| raise(value.py(), &error))?;
     let bytes = view.call_method0("tobytes")?.cast_into::<PyBytes>().map_err(PyErr::from)?;
     view.call_method0("release")?;
     Ok(bytes.unbind())
@@ -220,8 +240,13 @@ fn epoch(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     Ok(epoch.bind(py))
 }
 
+/// The error of a clock that would leave the dates that can be told.
+pub(crate) fn refuse_date(name: &str) -> PyErr {
+    PyValueError::new_err(format!("{name} must leave the clock between the years 1970 and 9999"))
+}
+
 /// The last millisecond that a datetime can tell.
-const LAST_DATE: u64 = 253_402_300_799_999;
+pub(crate) const LAST_DATE: u64 = 253_402_300_799_999;
 
 /// Wall-clock milliseconds as an aware datetime; later than the year 9999 is its end.
 pub(crate) fn datetime(py: Python<'_>, milliseconds: u64) -> PyResult<Bound<'_, PyAny>> {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use jobq_core::engine::Caller;
 use jobq_core::error::{Error, Foreign};
 use jobq_core::job::JobId;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::PyTypeInfo;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -22,6 +23,24 @@ pyo3::import_exception!(jobq.errors, RepositoryError);
 pyo3::import_exception!(jobq.errors, RepositoryCorrupt);
 pyo3::import_exception!(jobq.errors, RepositoryFailed);
 pyo3::import_exception!(jobq.errors, InternalError);
+
+/// Have every class at hand: at the interpreter's end nothing can be imported any more.
+pub(crate) fn import(py: Python<'_>) {
+    JobNotFound::type_object(py);
+    InvalidTransition::type_object(py);
+    LeaseLost::type_object(py);
+    QueueFull::type_object(py);
+    ServiceClosed::type_object(py);
+    RepositoryError::type_object(py);
+    RepositoryCorrupt::type_object(py);
+    RepositoryFailed::type_object(py);
+    InternalError::type_object(py);
+}
+
+/// What stands for something shared is neither copied nor pickled.
+pub(crate) fn no_copy(name: &str) -> PyErr {
+    PyTypeError::new_err(format!("a {name} cannot be copied or pickled: it stands for something shared"))
+}
 
 /// An exception that a user's repository or signal handler raised; it leaves the core as it came.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::convert::{self, Value, type_name};
-use crate::errors::run;
+use crate::errors::{no_copy, run};
 use crate::service::PyJobService;
 use crate::values;
 use crate::raw::Payload;
@@ -181,10 +181,12 @@ impl PyJob {
     }
 
     /// Seconds until the lease runs out; negative after. Safe against clock steps.
-    fn remaining(&self) -> f64 {
-        let now = self.service.get().engine.clock().now().mono.0;
+    fn remaining(&self, py: Python<'_>) -> PyResult<f64> {
+        let engine = &self.service.get().engine;
+        run(py, |caller| engine.check_open(caller))?;
+        let now = engine.clock().now().mono.0;
         let deadline = self.deadline.load(Ordering::Relaxed);
-        if deadline >= now { values::seconds(deadline - now) } else { -values::seconds(now - deadline) }
+        Ok(if deadline >= now { values::seconds(deadline - now) } else { -values::seconds(now - deadline) })
     }
 
     /// As JobService.info. JobNotFound.
@@ -275,6 +277,10 @@ impl PyJob {
             exc.call_method1("add_note", (note,))?;
         }
         Ok(())
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(no_copy("Job"))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -18,6 +18,8 @@ use pyo3::prelude::*;
 /// The extension module `jobq._jobq`.
 #[pymodule(gil_used = true)]
 fn _jobq(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    registry::check_interpreter(m.py())?;
+    errors::import(m.py());
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     #[cfg(feature = "planted")]
     m.add("_planted", true)?;

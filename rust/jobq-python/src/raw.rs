@@ -57,3 +57,9 @@ impl jobq_core::engine::Payload for Payload {
         Python::attach(|py| Self::new(PyBytes::new(py, &bytes).unbind()))
     }
 }
+
+/// Which interpreter of the process this is: 0 is the main one.
+pub(crate) fn interpreter_id(_attached: Python<'_>) -> i64 {
+    // SAFETY: the thread is attached, so it has an interpreter state.
+    unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) }
+}

@@ -1,10 +1,11 @@
 //! Which services are open in this process: to close them at exit, and to keep a repository from serving two.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use jobq_core::engine::Engine;
 use jobq_core::sync;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyImportError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::run;
@@ -25,6 +26,20 @@ fn services() -> MutexGuard<'static, Vec<Open>> {
     SERVICES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The interpreter that imported the module first; -1 before.
+static INTERPRETER: AtomicI64 = AtomicI64::new(-1);
+
+/// Refuse a second interpreter: classes and services are shared by the process, its objects must not be.
+pub(crate) fn check_interpreter(py: Python<'_>) -> PyResult<()> {
+    let id = crate::raw::interpreter_id(py);
+    match INTERPRETER.compare_exchange(-1, id, Ordering::Relaxed, Ordering::Relaxed) {
+        Err(first) if first != id => Err(PyImportError::new_err(
+            "jobq serves one interpreter of a process, and another one imported it first: use threads or processes",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Refuse a repository that serves an open service.
 pub(crate) fn check_free(repository: &Bound<'_, PyAny>, role: &str) -> PyResult<()> {
     drop(prune());
@@ -39,6 +54,7 @@ pub(crate) fn check_free(repository: &Bound<'_, PyAny>, role: &str) -> PyResult<
 
 /// Remember an open service.
 pub(crate) fn register(engine: &Arc<Engine<Payload>>, repositories: Vec<Py<PyAny>>) {
+    drop(prune());
     let kept = engine.writes().then(|| Arc::clone(engine));
     services().push(Open { engine: Arc::downgrade(engine), repositories, _kept: kept });
 }

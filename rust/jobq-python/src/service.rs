@@ -11,11 +11,11 @@ use jobq_core::topic::TopicRef;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyRange, PyString, PyType};
+use pyo3::types::{PyBytes, PyList, PyRange, PyType};
 
 use crate::clock::PyManualClock;
 use crate::convert::{self, Value, type_name};
-use crate::errors::run;
+use crate::errors::{no_copy, run};
 use crate::iterators::{PyConsumer, PyFinder};
 use crate::job::{PyJob, error_text};
 use crate::registry;
@@ -99,8 +99,10 @@ impl PyJobService {
         Ok(Self { engine })
     }
 
-    fn __enter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
-        slf
+    /// ServiceClosed after close().
+    fn __enter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> PyResult<&'a Bound<'py, Self>> {
+        run(slf.py(), |caller| slf.get().engine.check_open(caller))?;
+        Ok(slf)
     }
 
     /// close(). Swallows nothing.
@@ -160,8 +162,8 @@ impl PyJobService {
         limit: Value<'_, 'py>,
         timeout: Option<Value<'_, 'py>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let name = TopicRef::Name(convert::text(topic, "topic")?);
-        verbs::reserve(slf, name, topic.cast::<PyString>()?, limit, timeout)
+        let name = convert::text(topic, "topic")?;
+        verbs::reserve(slf, TopicRef::Name(name), &convert::exact(topic, name)?, limit, timeout)
     }
 
     /// Lease one job; wait as reserve does. With a timeout: None when it passes.
@@ -171,8 +173,8 @@ impl PyJobService {
         topic: Value<'_, 'py>,
         timeout: Option<Value<'_, 'py>>,
     ) -> PyResult<Option<Bound<'py, PyJob>>> {
-        let name = TopicRef::Name(convert::text(topic, "topic")?);
-        verbs::reserve_one(slf, name, topic.cast::<PyString>()?, timeout)
+        let name = convert::text(topic, "topic")?;
+        verbs::reserve_one(slf, TopicRef::Name(name), &convert::exact(topic, name)?, timeout)
     }
 
     /// Lease jobs one after another, for ever, or until none came for `idle` seconds (0: until none is ready).
@@ -375,6 +377,10 @@ impl PyJobService {
     #[getter]
     fn recovery<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         values::recovery(py, self.engine.recovery())
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(no_copy("JobService"))
     }
 
     fn __repr__(&self) -> &'static str {

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyRange, PyString};
 
 use crate::convert::{self, Value};
-use crate::errors::{raise, run};
+use crate::errors::{no_copy, raise, run};
 use crate::iterators::PyConsumer;
 use crate::job::PyJob;
 use crate::service::PyJobService;
@@ -36,7 +36,7 @@ impl PyTopic {
         Ok(Self {
             service: service.clone().unbind(),
             handle,
-            name: name.cast::<PyString>()?.clone().unbind(),
+            name: convert::exact(name, text)?.unbind(),
             options: values::options(options, "options", engine.defaults())?,
         })
     }
@@ -141,6 +141,10 @@ impl PyTopic {
     fn join(&self, py: Python<'_>, timeout: Option<Value<'_, '_>>) -> PyResult<bool> {
         let timeout = convert::timeout(timeout, "timeout")?;
         run(py, |caller| self.service.get().engine.join(caller, Some(self.key()), timeout))
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(no_copy("Topic"))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

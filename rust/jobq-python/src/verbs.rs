@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use jobq_core::engine::{Grant, Outcome, Timeout};
 use jobq_core::error::Error;
-use jobq_core::options::JobOptions;
+use jobq_core::options::{JobOptions, Limits};
 use jobq_core::topic::TopicRef;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -40,7 +40,7 @@ impl Enqueue<'_, '_> {
     #[inline]
     pub(crate) fn one(self, payload: Value<'_, '_>) -> PyResult<u64> {
         let py = self.service.py();
-        let payload = Payload::new(convert::payload(payload, "payload")?);
+        let payload = Payload::new(convert::payload(payload, "payload", self.service.get().engine.limits())?);
         let weight = convert::weight(self.weight, "weight")?;
         let schedule = convert::schedule(self.delay, self.at)?;
         let filled = self.filled()?;
@@ -53,13 +53,10 @@ impl Enqueue<'_, '_> {
         let weight = convert::weight(self.weight, "weight")?;
         let schedule = convert::schedule(self.delay, self.at)?;
         let filled = self.filled()?;
-        let Ok(iterator) = payloads.try_iter() else {
-            let what = type_name(payloads);
-            return Err(PyTypeError::new_err(format!("payloads must be an iterable, not {what}")));
-        };
+        let limits = self.service.get().engine.limits();
         let mut items = Vec::new();
-        for (index, item) in iterator.enumerate() {
-            items.push(item_of(&item?, index, weight)?);
+        for (index, item) in convert::iterate(payloads, "payloads", "an iterable")?.enumerate() {
+            items.push(item_of(&item?, index, weight, limits)?);
         }
         let options = filled.as_ref().or(self.base);
         let engine = &self.service.get().engine;
@@ -70,10 +67,10 @@ impl Enqueue<'_, '_> {
     }
 }
 
-fn item_of(item: Value<'_, '_>, index: usize, weight: i16) -> PyResult<(Payload, i16)> {
+fn item_of(item: Value<'_, '_>, index: usize, weight: i16, limits: &Limits) -> PyResult<(Payload, i16)> {
     let name = format!("payloads[{index}]");
     let Ok(pair) = item.cast::<PyTuple>() else {
-        return Ok((Payload::new(convert::payload(item, &name)?), weight));
+        return Ok((Payload::new(convert::payload(item, &name, limits)?), weight));
     };
     if pair.len() != 2 {
         let count = pair.len();
@@ -81,7 +78,7 @@ fn item_of(item: Value<'_, '_>, index: usize, weight: i16) -> PyResult<(Payload,
             "{name} must be a payload or a (payload, weight) pair, not a tuple of {count}"
         )));
     }
-    let payload = convert::payload(&pair.get_item(0)?, &name)?;
+    let payload = convert::payload(&pair.get_item(0)?, &name, limits)?;
     let weight = convert::weight(Some(&pair.get_item(1)?), &format!("{name} weight"))?;
     Ok((Payload::new(payload), weight))
 }
@@ -133,11 +130,8 @@ pub(crate) fn settle_many(
     outcome: Outcome<'_>,
 ) -> PyResult<()> {
     let py = service.py();
-    let Ok(iterator) = jobs.try_iter() else {
-        return Err(PyTypeError::new_err(format!("jobs must be an iterable of Job, not {}", type_name(jobs))));
-    };
     let mut held = Vec::new();
-    for (index, job) in iterator.enumerate() {
+    for (index, job) in convert::iterate(jobs, "jobs", "an iterable of Job")?.enumerate() {
         let job = job?;
         let Ok(job) = job.cast::<PyJob>() else {
             return Err(PyTypeError::new_err(format!("jobs[{index}] must be a Job, not {}", type_name(&job))));

@@ -22,7 +22,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    const EMPTY: Self = Self { next: NIL, count: 0, words: [0; WORDS] };
+    pub(super) const EMPTY: Self = Self { next: NIL, count: 0, words: [0; WORDS] };
 }
 
 /// Chunks under `u32` numbers. A block none of whose chunks is in use goes back to the allocator,

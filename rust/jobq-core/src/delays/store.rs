@@ -1,5 +1,7 @@
 //! How the delay wheel keeps its entries: a list of chunks for each slot.
 
+use std::ops::Range;
+
 use super::arena::{Arena, Chunk, WORDS};
 use super::stale::Stale;
 use super::sweep::Sweep;
@@ -54,43 +56,53 @@ impl Chain {
         self.head == NIL
     }
 
-    /// Whether nothing was taken out of the head chunk.
-    pub(super) const fn is_whole(self) -> bool {
-        self.read == 0
+    #[inline]
+    pub(super) fn push(&mut self, arena: &mut Arena, form: Form, due: u64, slot: u32) {
+        if self.tail != NIL {
+            let chunk = arena.chunk_mut(self.tail);
+            if chunk.count < form.capacity() {
+                form.append(chunk, due, slot);
+                return;
+            }
+        }
+        self.grow(arena);
+        form.append(arena.chunk_mut(self.tail), due, slot);
     }
 
-    pub(super) fn push(&mut self, arena: &mut Arena, form: Form, due: u64, slot: u32) {
-        if self.tail == NIL || arena.chunk(self.tail).count == form.capacity() {
-            let fresh = arena.take();
-            if self.tail == NIL {
-                self.head = fresh;
-                self.read = 0;
-            } else {
-                arena.chunk_mut(self.tail).next = fresh;
-            }
+    #[cold]
+    fn grow(&mut self, arena: &mut Arena) {
+        let fresh = arena.take();
+        if self.tail == NIL {
+            *self = Self { head: fresh, tail: fresh, read: 0 };
+        } else {
+            arena.chunk_mut(self.tail).next = fresh;
             self.tail = fresh;
         }
-        form.append(arena.chunk_mut(self.tail), due, slot);
     }
 
     pub(super) fn first(self, arena: &Arena, form: Form, start: u64) -> Option<(u64, u32)> {
         (self.head != NIL).then(|| form.get(arena.chunk(self.head), self.read, start))
     }
 
-    pub(super) fn pop(&mut self, arena: &mut Arena, form: Form, start: u64) -> Option<(u64, u32)> {
-        let entry = self.first(arena, form, start)?;
-        self.read += 1;
-        let chunk = arena.chunk(self.head);
+    /// Takes entries out of the head chunk, at most `most`; none only from an empty chain.
+    #[inline]
+    pub(super) fn take(&mut self, arena: &mut Arena, most: usize) -> Taken {
+        if self.head == NIL {
+            return Taken { chunk: Chunk::EMPTY, entries: 0..0 };
+        }
+        let chunk = *arena.chunk(self.head);
+        let first = self.read;
+        self.read = chunk.count.min(first.saturating_add(u32::try_from(most).unwrap_or(u32::MAX)));
+        let entries = first..self.read;
         if self.read == chunk.count {
-            let next = chunk.next;
             arena.free(self.head);
-            self.head = next;
+            self.head = chunk.next;
             self.read = 0;
-            if next == NIL {
+            if self.head == NIL {
                 self.tail = NIL;
             }
         }
-        Some(entry)
+        Taken { chunk, entries }
     }
 
     /// Appends all of `rest`, of which no entry may have been taken out.
@@ -102,6 +114,25 @@ impl Chain {
             arena.chunk_mut(self.tail).next = rest.head;
             self.tail = rest.tail;
         }
+    }
+}
+
+/// Entries that were taken out of a chain, in the chunk they were in.
+pub(super) struct Taken {
+    chunk: Chunk,
+    entries: Range<u32>,
+}
+
+impl Taken {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Each (due, slot), from a list whose dues begin at `start`.
+    #[inline]
+    pub(super) fn entries(self, form: Form, start: u64) -> impl Iterator<Item = (u64, u32)> {
+        let Self { chunk, entries } = self;
+        entries.map(move |index| form.get(&chunk, index, start))
     }
 }
 
@@ -189,7 +220,7 @@ impl Store {
         while let Some((due, slot)) = self.list(place).chain.first(&self.arena, form, start)
             && self.stale.take(due, slot)
         {
-            self.pop(place, start);
+            self.take(place, start, 1, |_, _, _| {});
         }
     }
 
@@ -199,10 +230,12 @@ impl Store {
         let form = Form::of(place);
         let mut old = std::mem::replace(self.list_mut(place), List::EMPTY).chain;
         let mut kept = List::EMPTY;
-        while let Some((due, slot)) = old.pop(&mut self.arena, form, start) {
-            if !self.stale.take(due, slot) {
-                kept.chain.push(&mut self.arena, form, due, slot);
-                kept.least = kept.least.min(due);
+        while !old.is_empty() {
+            for (due, slot) in old.take(&mut self.arena, usize::MAX).entries(form, start) {
+                if !self.stale.take(due, slot) {
+                    kept.chain.push(&mut self.arena, form, due, slot);
+                    kept.least = kept.least.min(due);
+                }
             }
         }
         *self.list_mut(place) = kept;
@@ -224,13 +257,17 @@ impl Slots for Store {
     }
 
     #[inline]
-    fn pop(&mut self, place: Place, start: u64) -> Option<(u64, u32)> {
+    fn take(&mut self, place: Place, start: u64, most: usize, mut each: impl FnMut(&mut Self, u64, u32)) -> usize {
         let list = &mut self.lists[place.index()];
-        let entry = list.chain.pop(&mut self.arena, Form::of(place), start);
+        let taken = list.chain.take(&mut self.arena, most);
         if list.chain.is_empty() {
             *list = List::EMPTY;
         }
-        entry
+        let count = taken.len();
+        for (due, slot) in taken.entries(Form::of(place), start) {
+            each(self, due, slot);
+        }
+        count
     }
 
     fn is_empty(&self, place: Place) -> bool {

@@ -99,14 +99,11 @@ impl Store {
     /// Copies one chunk.
     fn sweep_list(&mut self, wheel: &mut Wheel<u32>, place: Place, mut kept: Chain, mut rest: Chain) -> usize {
         let (form, start) = (Form::of(place), wheel.start(place));
-        let mut looked = 0;
-        while let Some((due, slot)) = rest.pop(&mut self.arena, form, start) {
-            looked += 1;
+        let taken = rest.take(&mut self.arena, usize::MAX);
+        let looked = taken.len();
+        for (due, slot) in taken.entries(form, start) {
             if !self.stale.take(due, slot) {
                 kept.push(&mut self.arena, form, due, slot);
-            }
-            if rest.is_whole() {
-                break;
             }
         }
         if !rest.is_empty() {

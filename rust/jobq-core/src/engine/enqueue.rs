@@ -27,7 +27,7 @@ impl<P: Payload> Engine<P> {
         schedule: Schedule,
         options: Option<&JobOptions>,
     ) -> Result<JobId, Error> {
-        let size = self.check_size(&payload, None)?;
+        let size = self.limits.check_payload("payload", payload.bytes().len())?;
         let due = self.due(schedule);
         let mut payload = Some(payload);
         self.ensure_numbers(caller, |_| (1, 0))?;
@@ -54,7 +54,9 @@ impl<P: Payload> Engine<P> {
     ) -> Result<Range<u64>, Error> {
         let mut sizes = Vec::with_capacity(items.len());
         for (index, (payload, _)) in items.iter().enumerate() {
-            sizes.push(self.check_size(payload, Some(index))?);
+            let length = payload.bytes().len();
+            let size = self.limits.check_payload("payload", length);
+            sizes.push(size.or_else(|_| self.limits.check_payload(&format!("payloads[{index}]"), length))?);
         }
         let due = self.due(schedule);
         let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
@@ -75,17 +77,6 @@ impl<P: Payload> Engine<P> {
             }
             state.serve_touched();
             Ok(first..state.next_id.next)
-        })
-    }
-
-    fn check_size(&self, payload: &P, index: Option<usize>) -> Result<u32, Error> {
-        let (length, limit) = (payload.bytes().len(), self.limits.max_payload);
-        u32::try_from(length).ok().filter(|&size| size <= limit).ok_or_else(|| {
-            let item = index.map_or_else(|| "payload".to_owned(), |index| format!("payloads[{index}]"));
-            Error::Invalid(format!(
-                "{item} must be at most {limit} bytes (Limits.max_payload), not {length}: keep what is large \
-                 elsewhere and queue its name"
-            ))
         })
     }
 

@@ -126,6 +126,8 @@ impl<P: Payload> Engine<P> {
             let ticket = self.enlist(&mut state, wants);
             self.leave(state, caller, Keep::Tried)?;
             let back = self.sleep(caller, &ticket, deadline)?;
+            // A signal that came with the grant is handled first: if its handler raises, the grant goes back.
+            caller.interrupted()?;
             let mut state = self.enter()?;
             state.tick();
             let held = state.strike(ticket.seq);
