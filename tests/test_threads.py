@@ -36,7 +36,7 @@ UNBOUNDED = 2**32 - 1
 # Job n of producer p carries (p, n). Whoever finishes it writes down that pair and the id. At the end each
 # pair that was ever enqueued must have been written down once, with the id that enqueue returned for it.
 
-PAIR = struct.Struct("<IQ")
+KEY = struct.Struct("<Q")  # producer << 48 | n
 
 
 class Producer:
@@ -56,7 +56,8 @@ class Producer:
             for _ in range(count):
                 assert self._credit.acquire(timeout=30), "the consumers have stopped"
             first = len(self.ids)
-            pairs = [(PAIR.pack(self._number, first + i), self._random.randint(-3, 3)) for i in range(count)]
+            keys = range(self._number << 48 | first, (self._number << 48 | first) + count)
+            pairs = [(KEY.pack(key), self._random.randint(-3, 3)) for key in keys]
             delay = self._random.choice((None, None, 0, 0.002, timedelta(milliseconds=5)))
             if count == 1:
                 self.ids.append(self._random.choice(handles).enqueue(*pairs[0], delay=delay))
@@ -70,7 +71,8 @@ class Consumer:
     def __init__(self, svc: JobService, number: int, credit: threading.Semaphore) -> None:
         self._svc, self._number, self._credit = svc, number, credit
         self._random = random.Random(1000 + number)
-        self.finished: list[tuple[int, int, int]] = []
+        self.finished = array("Q")  # producer << 48 | n
+        self.ids = array("Q")  # of the same jobs
         self.ended: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -123,7 +125,8 @@ class Consumer:
             job.done()
 
     def _write_down(self, job: jobq.Job) -> None:
-        self.finished.append((*PAIR.unpack(job.payload), job.id))
+        self.finished.append(KEY.unpack(job.payload)[0])
+        self.ids.append(job.id)
         self._credit.release()
 
 
@@ -144,26 +147,22 @@ def test_nothing_is_lost_doubled_or_invented() -> None:
         assert svc.join(timeout=30), svc.stats()
         svc.stop()
 
-    finished = Counter((p, n) for consumer in consumers for p, n, _ in consumer.finished)
-    enqueued = {(producer._number, n) for producer in producers for n in range(len(producer.ids))}
-    assert finished.keys() == enqueued
-    assert set(finished.values()) <= {1}
+    left = [array("Q", producer.ids) for producer in producers]
     for consumer in consumers:
-        assert [f for f in consumer.finished if producers[f[0]].ids[f[1]] != f[2]] == []
+        for key, id in zip(consumer.finished, consumer.ids, strict=True):
+            producer, n = key >> 48, key & (1 << 48) - 1
+            assert left[producer][n] == id, (
+                f"job {id}: number {n} of producer {producer} is invented or doubled"
+            )
+            left[producer][n] = 0
+    assert [number for number, ids in enumerate(left) if any(ids)] == [], "jobs are lost"
 
     stats, ended = svc.stats(), sum((consumer.ended for consumer in consumers), Counter[str]())
     books_balance(stats)
-    assert (stats.enqueued, stats.completions, stats.live, stats.waiting) == (
-        len(enqueued),
-        len(enqueued),
-        0,
-        0,
-    )
-    assert (stats.releases, stats.retries, stats.expiries) == (
-        ended["release"],
-        ended["retry"],
-        ended["drop"],
-    )
+    assert stats.enqueued == stats.completions == sum(map(len, left))
+    assert (stats.live, stats.waiting) == (0, 0)
+    gone = (stats.releases, stats.retries, stats.expiries)
+    assert gone == (ended["release"], ended["retry"], ended["drop"])
     assert stats.reservations == stats.completions + stats.releases + stats.retries + stats.expiries
     assert svc.verify() == []
     svc.close()

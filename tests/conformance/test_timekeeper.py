@@ -4,6 +4,7 @@ Real clocks, short delays: nobody calls the service while a waiter waits, so the
 """
 
 import signal
+import threading
 import time
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from jobq import Job, JobOptions, JobService
 
 from .factory import Factory
+from .observe import some
 from .threads import Background, signal_when, until_waiting
 
 SOON = 0.08
@@ -99,45 +101,85 @@ def test_W3_one_waiter_keeps_time_for_every_topic(factory: Factory) -> None:
     keeper.result()
 
 
-def test_W3_the_duty_is_passed_on_when_the_timekeeper_times_out(factory: Factory) -> None:
+# Which of two waiters keeps time is nobody's business: each test below has the older leave, and the younger.
+who_leaves = pytest.mark.parametrize("leaves", ["older", "younger"])
+
+
+def two_waiting(
+    svc: JobService, leaves: str, timeout: float = 15
+) -> tuple[Background[list[Job]], Background[list[Job]]]:
+    """One that will leave, in topic `first`, and one that stays, in `second`."""
+    if leaves == "older":
+        leaver = waiting(svc, "first", timeout)
+        return leaver, waiting(svc, "second")
+    stayer = waiting(svc, "second")
+    return waiting(svc, "first", timeout), stayer
+
+
+@who_leaves
+def test_W3_the_duty_is_passed_on_by_a_waiter_that_times_out(factory: Factory, leaves: str) -> None:
     """Else the others would sleep on past every due."""
     svc = factory.open()
-    keeper = waiting(svc, "first", timeout=0.2)
-    waiter = waiting(svc, "second")
+    leaver, stayer = two_waiting(svc, leaves, timeout=0.2)
     id = svc.enqueue("second", b"", delay=0.4)
-    assert keeper.result() == []
-    assert [job.id for job in waiter.result()] == [id]
+    assert leaver.result() == []
+    assert [job.id for job in stayer.result()] == [id]
 
 
-def test_W3_the_duty_is_passed_on_when_the_timekeeper_gets_a_job(factory: Factory) -> None:
+@who_leaves
+def test_W3_the_duty_is_passed_on_by_a_waiter_that_gets_a_job(factory: Factory, leaves: str) -> None:
     """The commonest way to leave."""
     svc = factory.open()
-    keeper = waiting(svc, "first")
-    waiter = waiting(svc, "second")
+    leaver, stayer = two_waiting(svc, leaves)
     id = svc.enqueue("second", b"", delay=2 * SOON)
     svc.enqueue("first", b"")
-    assert len(keeper.result()) == 1
-    assert [job.id for job in waiter.result()] == [id]
+    assert len(leaver.result()) == 1
+    assert [job.id for job in stayer.result()] == [id]
 
 
-def test_W3_the_duty_is_passed_on_at_ctrl_c(factory: Factory) -> None:
+@who_leaves
+def test_W3_the_duty_is_passed_on_at_ctrl_c(factory: Factory, leaves: str) -> None:
     """An interrupted wait ends at once, leaves no trace, and takes the clock from nobody."""
     svc = factory.open()
-    waiters: list[Background[list[Job]]] = []
-    ids: list[int] = []
+    svc.delete(svc.enqueue("first", b""))  # nothing is left to write when the signal comes
+    id = svc.enqueue("second", b"", delay=0.6)
+    stayers: list[Background[list[Job]]] = []
+    if leaves == "younger":
+        stayers.append(waiting(svc, "second"))
 
-    def second_waits() -> bool:
-        if svc.topic_stats("first").waiting and not waiters:
-            waiters.append(waiting(svc, "second"))
-            ids.append(svc.enqueue("second", b"", delay=0.3))
-        return bool(waiters)
+    def both_wait() -> bool:
+        if svc.topic_stats("first").waiting and not stayers:
+            stayers.append(waiting(svc, "second"))
+        return bool(svc.topic_stats("first").waiting)
 
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), signal_when(second_waits, signal.SIGINT):
+    with pytest.raises(KeyboardInterrupt), signal_when(both_wait, signal.SIGINT):
         svc.reserve("first", 1, timeout=15)
     assert time.monotonic() - start < 10
-    assert [job.id for job in waiters[0].result()] == ids
+    assert [job.id for job in stayers[0].result()] == [id]
     assert svc.topic_stats("first").waiting == 0
+
+
+def test_W3_ctrl_c_at_the_edge_of_a_wait_is_not_lost(factory: Factory) -> None:
+    """Between the last look at signals and the sleep is a moment; a Ctrl-C in it must end the wait too."""
+    svc = factory.open()
+    svc.delete(svc.enqueue("t", b""))
+    main = some(threading.main_thread().ident)
+
+    def send() -> None:
+        end = time.monotonic() + 10
+        while not svc.topic_stats("t").waiting:
+            assert time.monotonic() < end
+        signal.pthread_kill(main, signal.SIGINT)
+
+    for _ in range(30):
+        sender = Background(send)
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            svc.reserve("t", 1, timeout=5)
+            raise AssertionError("the wait ended without the signal")
+        assert time.monotonic() - start < 4
+        sender.result()
 
 
 def test_W3_jobs_due_one_after_another_are_all_served(factory: Factory) -> None:

@@ -70,18 +70,27 @@ def until_past(seconds: float) -> None:
 
 @contextmanager
 def signal_when(ready: Callable[[], bool], number: int) -> Iterator[None]:
-    """Signal the main thread, from another, as soon as `ready` holds; the block runs meanwhile."""
+    """Signal the main thread, from another, as soon as `ready` holds; the block runs meanwhile.
+
+    Again every two seconds until the block has ended: that none is lost just before a sleep has its own test.
+    """
     main = threading.main_thread().ident
     assert main is not None
     assert threading.get_ident() == main
+    over = threading.Event()
 
     def send() -> None:
-        until(ready, "the moment to signal")
-        signal.pthread_kill(main, number)
+        until(lambda: over.is_set() or ready(), "the moment to signal")
+        while not over.is_set():
+            signal.pthread_kill(main, number)
+            over.wait(2)
 
     sender = Background(send)
-    yield
-    sender.result()
+    try:
+        yield
+    finally:
+        over.set()
+        sender.result()
 
 
 @contextmanager

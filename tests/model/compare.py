@@ -1,8 +1,9 @@
-"""Holds everything that can be seen of a service against the model: the invariants I1 to I20, after every step.
+"""Holds everything that can be seen of a service against the model: the invariants I1 to I20, after every
+step.
 
-I1: counts equal a recount of `find()`, and every job is accounted for. I2: `verify()` is silent. I3, I4: one lease
-per job, tokens ascend. I7, I11: nothing is Delayed or Reserved beyond its instant. I9: retries are bounded, attempts
-add up. The others hold because each outcome and each field equals the model's.
+I1: counts equal a recount of `find()`, and every job is accounted for. I2: `verify()` is silent. I3, I4: one
+lease per job, tokens ascend. I7, I11: nothing is Delayed or Reserved beyond its instant. I9: retries are
+bounded, attempts add up. The others hold because each outcome and each field equals the model's.
 """
 
 from __future__ import annotations
@@ -71,11 +72,13 @@ def topics(ground: Ground) -> None:
 
 def differences(what: str, real: object, wanted: dict[str, Any]) -> None:
     """Fail with the fields that differ."""
-    wrong = {name: (getattr(real, name), value) for name, value in wanted.items() if getattr(real, name) != value}
+    wrong = {
+        name: (getattr(real, name), value) for name, value in wanted.items() if getattr(real, name) != value
+    }
     assert not wrong, f"{what}: " + ", ".join(f"{name} is {a!r}, not {b!r}" for name, (a, b) in wrong.items())
 
 
-# -- jobs ----------------------------------------------------------------------------------------------------------
+# -- jobs ----------------------------------------------------------------------------------------------------
 
 
 def job_is(ground: Ground, info: JobInfo, job: Modelled) -> None:
@@ -104,19 +107,29 @@ def job_is(ground: Ground, info: JobInfo, job: Modelled) -> None:
         "finished_at": date(job.finished),
     }
     differences(f"job {job.id}", info, wanted)
-    for moment in (info.created_at, info.due_at, info.ready_at, info.reserved_at, info.deadline, info.finished_at):
+    for moment in (
+        info.created_at,
+        info.due_at,
+        info.ready_at,
+        info.reserved_at,
+        info.deadline,
+        info.finished_at,
+    ):
         assert moment is None or moment.utcoffset() == timedelta(0), f"job {job.id}: {moment} is not in UTC"
     log_is(job, info.log, model.settings.caps.max_log)
     now = date(model.wall)
     assert info.due_at is None or info.due_at > now, f"job {job.id} is overdue, yet delayed"
     assert info.deadline is None or info.deadline > now, f"job {job.id} is reserved beyond its lease (I11)"
-    assert info.retries <= info.max_retries + (info.reason == EXHAUSTED), f"job {job.id} was retried too often (I9)"
+    assert info.retries <= info.max_retries + (info.reason == EXHAUSTED), (
+        f"job {job.id} was retried too often (I9)"
+    )
     assert info.attempts == job.ended + reserved, f"job {job.id}: {info.attempts} attempts, {job.ended} ended"
 
 
 def log_is(job: Modelled, log: Sequence[LogEntry], most: int) -> None:
-    """The last lines of the log. Left open: whether an expiry's line comes before the change it causes or after it,
-    and whether the enqueue is a change of status."""
+    """The last lines of the log. Left open: whether an expiry's line comes before the change it causes or
+    after it, and whether the enqueue is a change of status.
+    """
     if job.log_open:
         return
     expected = [
@@ -130,12 +143,15 @@ def log_is(job: Modelled, log: Sequence[LogEntry], most: int) -> None:
 
 
 def adopt_log(job: Modelled, log: Sequence[LogEntry]) -> None:
-    """Take over the log that was found at open. Lines are "written with the next change": some may be missing, but
-    none may be new, save those of a change that was under way at close and undone."""
+    """Take over the log that was found at open. Lines are "written with the next change": some may be
+    missing, but none may be new, save those of a change that was under way at close and undone.
+    """
     for entry in log:
         undone = job.log_open and MOVED.fullmatch(entry.message)
         old = any(line_is(line, entry) for line in job.log)
-        assert undone or old, f"job {job.id}: its log has {entry.message!r} of {entry.at} after open, not before"
+        assert undone or old, (
+            f"job {job.id}: its log has {entry.message!r} of {entry.at} after open, not before"
+        )
     job.log = [Line("said", entry.message, milliseconds(entry.at)) for entry in log]
     job.log_open = False
 
@@ -150,7 +166,9 @@ def events_last(log: list[Line]) -> list[Line]:
 
 
 def lines_are(lines: list[Line], log: Sequence[LogEntry]) -> bool:
-    return len(lines) == len(log) and all(line_is(line, entry) for line, entry in zip(lines, log, strict=True))
+    return len(lines) == len(log) and all(
+        line_is(line, entry) for line, entry in zip(lines, log, strict=True)
+    )
 
 
 def line_is(line: Line, entry: LogEntry) -> bool:
@@ -163,7 +181,7 @@ def line_is(line: Line, entry: LogEntry) -> bool:
     return entry.message == line.text
 
 
-# -- counts --------------------------------------------------------------------------------------------------------
+# -- counts --------------------------------------------------------------------------------------------------
 
 
 def topic_is(ground: Ground, name: str, infos: list[JobInfo]) -> None:
@@ -184,8 +202,12 @@ def service_is(ground: Ground, infos: list[JobInfo]) -> None:
     counts_are(ground, stats, None, infos)
 
 
-def counts_are(ground: Ground, stats: TopicStats | ServiceStats, name: str | None, infos: list[JobInfo]) -> None:
-    """Depths equal the model's and a recount, events the model's, and every job ever enqueued is accounted for."""
+def counts_are(
+    ground: Ground, stats: TopicStats | ServiceStats, name: str | None, infos: list[JobInfo]
+) -> None:
+    """Depths equal the model's and a recount, events the model's, and every job ever enqueued is accounted
+    for.
+    """
     what = "the service" if name is None else f"topic {name!r}"
     counts: Counts = ground.model.counts(name)
     differences(what, stats, ground.model.depths(name))
@@ -202,7 +224,9 @@ def counts_are(ground: Ground, stats: TopicStats | ServiceStats, name: str | Non
     recount["live"] = sum(info.status in (READY, DELAYED, RESERVED) for info in infos)
     differences(f"{what}, recounted", stats, recount)
     here = sum(getattr(stats, status) for status in DEPTHS)
-    assert stats.enqueued == here + stats.deleted + stats.purged + stats.lost, f"{what} is not conserved: {stats} (I1)"
+    assert stats.enqueued == here + stats.deleted + stats.purged + stats.lost, (
+        f"{what} is not conserved: {stats} (I1)"
+    )
     age_is(ground, stats, [info.ready_at for info in infos if info.ready_at is not None])
 
 
@@ -211,17 +235,21 @@ def age_is(ground: Ground, stats: TopicStats | ServiceStats, ready: list[datetim
     now = date(ground.model.wall)
     assert now is not None
     if not ready:
-        assert stats.oldest_ready_age is None, f"nothing is ready, yet the oldest is {stats.oldest_ready_age} s old"
+        assert stats.oldest_ready_age is None, (
+            f"nothing is ready, yet the oldest is {stats.oldest_ready_age} s old"
+        )
         return
     age = (now - min(ready)).total_seconds()
     assert stats.oldest_ready_age in (age, max(age, 0.0)), f"the oldest ready job is {age} s old: {stats}"
 
 
-# -- handles -------------------------------------------------------------------------------------------------------
+# -- handles -------------------------------------------------------------------------------------------------
 
 
 def granted(ground: Ground, job: Job, lease: Lease) -> None:
-    """A handle that was just given out: what it says of its job, and that its token is greater than all before."""
+    """A handle that was just given out: what it says of its job, and that its token is greater than all
+    before.
+    """
     modelled = ground.model.jobs[lease.id]
     wanted = {
         "id": modelled.id,

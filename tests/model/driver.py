@@ -2,8 +2,8 @@
 
     python -m tests.model.driver --seconds 20 --seed S [--factory memory]
 
-A walk is told by (seed, number): what fails is printed with both and its last steps, and `--walk N` makes walk N
-alone again.
+A walk is told by (seed, number): what fails is printed with both and its last steps, and `--walk N` makes
+walk N alone again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def drive(factory: Factory, seed: int, seconds: float, first: int = 0, last: int
 def walk_once(factory: Factory, seed: int, number: int, tally: Tally) -> None:
     """One walk from beginning to end."""
     rng = random.Random(f"{seed}:{number}")
-    settings = Settings(rng.choice(DEFAULTS), rng.choice(RETENTIONS), rng.choice(RETENTIONS), rng.choice(CAPS))
+    settings = Settings(
+        rng.choice(DEFAULTS), rng.choice(RETENTIONS), rng.choice(RETENTIONS), rng.choice(CAPS)
+    )
     told = [f"open({settings})"]
     walk = Walk(factory, settings)
     try:
@@ -73,7 +75,8 @@ def walk_once(factory: Factory, seed: int, number: int, tally: Tally) -> None:
 def take_step(walk: Walk, rng: random.Random, tally: Tally, told: list[str]) -> None:
     """One step, and now and then a look at everything.
 
-    The topics are looked at after every step: whether an empty one was dropped must be known before its next call.
+    The topics are looked at after every step: whether an empty one was dropped must be known before its next
+    call.
     """
     possible = [step for step in STEPS if walk.can(step)]
     step = rng.choices(possible, [step.share for step in possible])[0]
@@ -93,7 +96,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="for all factories together (20)")
     parser.add_argument("--seed", type=int, default=None, help="default: a fresh one, which is printed")
     parser.add_argument("--walk", type=int, default=None, help="this walk alone")
-    parser.add_argument("--factory", choices=[factory.name for factory in FACTORIES], help="default: all, in turn")
+    parser.add_argument(
+        "--factory", choices=[factory.name for factory in FACTORIES], help="default: all, in turn"
+    )
     given = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(2**32) if given.seed is None else given.seed
     chosen = [factory for factory in FACTORIES if given.factory in (None, factory.name)]

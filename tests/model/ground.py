@@ -1,7 +1,7 @@
 """What a walk stands on: a service and a model side by side, and what a program would hold of the service.
 
-Handles, streams and ids are picked by number, so that a walk is told by its steps alone. The ground is also the
-model's oracle for the few things that the contract leaves open.
+Handles, streams and ids are picked by number, so that a walk is told by its steps alone. The ground is also
+the model's oracle for the few things that the contract leaves open.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from jobq.testing import ManualClock
 
 from .factories import Factory
 from .model import Model
-from .state import Lease, Refused, Settings
+from .state import RESERVED, Lease, Refused, Settings
 from .translate import Outcome, job_options, limits, milliseconds, retention
-from .vocabulary import HANDLE_OPTIONS
+from .vocabulary import HANDLE_OPTIONS, Pick
 
 _T = TypeVar("_T")
 
@@ -57,7 +57,7 @@ class Ground:
         self.tokens: list[tuple[int, int]] = []
         """(order of the grant, token), ascending in both (I4)."""
         self.payloads = 0
-        self._handles: dict[str, Topic] = {}
+        self._topics: dict[str, Topic] = {}
 
     def _service_options(self) -> dict[str, Any]:
         return {
@@ -67,7 +67,7 @@ class Ground:
             "limits": limits(self.settings.caps),
         }
 
-    # -- what the model may ask -----------------------------------------------------------------------------------
+    # -- what the model may ask ------------------------------------------------------------------------------
 
     def due(self, id: int) -> int | None:
         info = self.svc.info(id)
@@ -81,16 +81,39 @@ class Ground:
         assert info.ready_at is not None, f"job {id} is {info.status} after open, not ready"
         return milliseconds(info.ready_at)
 
-    # -- helpers --------------------------------------------------------------------------------------------------
+    # -- helpers ---------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _pick(things: Sequence[_T], number: int) -> _T:
+    def _nth(things: Sequence[_T], number: int) -> _T:
+        """One of the things, counted from the newest."""
         return things[-1 - number % len(things)]
 
-    def _picks(self, things: Sequence[_T], numbers: Sequence[int]) -> list[_T]:
-        """Several, each once."""
-        places = dict.fromkeys(number % len(things) for number in numbers)
-        return [things[-1 - place] for place in places]
+    def _handle(self, pick: Pick) -> Held:
+        """A handle of the kind wanted, or any if there is none of that kind."""
+        kind, number = pick
+        lost = [held for held in self.held if not held.lease.settled and not self.model.holds(held.lease)]
+        kinds = {
+            "held": [held for held in self.held if self.model.holds(held.lease)],
+            "stale": [held for held in lost if self.model.status(held.lease.id) == RESERVED] or lost,
+            "lost": lost,
+            "any": self.held,
+        }
+        return self._nth(kinds[kind] or self.held, number)
+
+    def _id(self, pick: Pick) -> int:
+        """The id of a job that is there, or any that was given."""
+        kind, number = pick
+        here = [id for id in self.known if id in self.model.jobs]
+        return self._nth(here if kind == "here" and here else self.known, number)
+
+    def _source(self, topic: str) -> str:
+        """The topic, or for "*" one that can grant something."""
+        if topic != "*":
+            return topic
+        able = [
+            name for name, known in self.model.topics.items() if not known.paused and self.model.ready(name)
+        ]
+        return able[0] if able else "a"
 
     @staticmethod
     def _agree(real: Outcome, modelled: Callable[[], object]) -> None:
@@ -111,7 +134,7 @@ class Ground:
         self.payloads += 1
         return (self.payloads.to_bytes(4, "big") * 3)[-size:] if size else b""
 
-    def _handle(self, topic: str) -> Topic:
-        if topic not in self._handles:
-            self._handles[topic] = self.svc.topic(topic, options=job_options(HANDLE_OPTIONS))
-        return self._handles[topic]
+    def _topic(self, name: str) -> Topic:
+        if name not in self._topics:
+            self._topics[name] = self.svc.topic(name, options=job_options(HANDLE_OPTIONS))
+        return self._topics[name]

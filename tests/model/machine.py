@@ -1,7 +1,7 @@
 """The Hypothesis state machine: a walk whose steps and options Hypothesis chooses, and shrinks when it fails.
 
-The rules are `vocabulary.STEPS`; nothing here knows what they do. `machine(factory)` gives the machine of one kind of
-service. After every step the walk looks at everything.
+The rules are `vocabulary.STEPS`; nothing here knows what they do. `machine(factory)` gives the machine of one
+kind of service. After every step the walk looks at everything.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ class QueueMachine(RuleBasedStateMachine):
         kept=st.sampled_from(RETENTIONS),
         dead=st.sampled_from(RETENTIONS),
         caps=st.sampled_from(CAPS),
+        warm=st.booleans(),
     )
-    def open(self, defaults: Options, kept: Bounds, dead: Bounds, caps: Caps) -> None:
+    def open(self, defaults: Options, kept: Bounds, dead: Bounds, caps: Caps, warm: bool) -> None:
         self.walk = Walk(self.factory, Settings(defaults, kept, dead, caps))
+        if warm:
+            self.run(Walk.warm_up)
 
     def run(self, act: Callable[[Walk], None]) -> None:
         """Act on the walk; what fails there is reported, not what the end of a failed walk would add to it."""
@@ -72,8 +75,10 @@ def _rule(step: Step) -> object:
     return precondition(possible)(rule(**draws)(take))
 
 
+# Hypothesis takes each rule as often as any other, so a step has as many rules as its share.
 for _step in STEPS:
-    setattr(QueueMachine, f"take_{_step.name}", _rule(_step))
+    for _copy in range(_step.share):
+        setattr(QueueMachine, f"take_{_step.name}_{_copy}", _rule(_step))
 
 
 def machine(factory: Factory) -> type[QueueMachine]:

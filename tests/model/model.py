@@ -1,7 +1,8 @@
 """The model of a service: jobq's verbs, as contract.md has them, on the plain records of `state`.
 
-A verb either returns what the service must return or raises `Refused`. Ids are learned from the service (`ids`),
-since the contract says only that they increase; so are tokens, and nothing else but what `Oracle` names.
+A verb either returns what the service must return or raises `Refused`. Ids are learned from the service
+(`ids`), since the contract says only that they increase; so are tokens, and nothing else but what `Oracle`
+names.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ DATES = {"first_enqueued": min, "last_enqueued": max, "first_reserved": min, "la
 class Model(State):
     """The verbs. Holder's verbs take a `Lease`, are judged first and tick after; all others tick first (T3)."""
 
-    # -- time -----------------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Run what is due."""
@@ -60,7 +61,7 @@ class Model(State):
         ends = [job.deadline - self.mono for job in self.jobs.values() if job.status == RESERVED]
         return sorted(dues + ends)
 
-    # -- producing ------------------------------------------------------------------------------------------------
+    # -- producing -------------------------------------------------------------------------------------------
 
     def refusal_of_enqueue(self, topic: str, items: Sequence[tuple[bytes, int]]) -> Refused | None:
         """Why the limits refuse this, if they do (V3). Nothing has changed then."""
@@ -83,7 +84,9 @@ class Model(State):
         layers: Sequence[Options | None],
         ids: Sequence[int] | None,
     ) -> None:
-        """Queue all items or none; `ids` are those the service gave, None when it gave none. No items make no topic."""
+        """Queue all items or none; `ids` are those the service gave, None when it gave none. No items make no
+        topic.
+        """
         self.tick()
         if not items:
             self.touch(topic)
@@ -113,7 +116,7 @@ class Model(State):
         if job.terms.log_status_change:
             job.log.append(Line("born", job.status, self.wall))
 
-    # -- consuming ------------------------------------------------------------------------------------------------
+    # -- consuming -------------------------------------------------------------------------------------------
 
     def reserve(self, topic: str, limit: int, *, waits: bool = False) -> list[Lease]:
         """Grant the first `limit` ready jobs; [] when there is none or the topic is paused (W5)."""
@@ -131,6 +134,10 @@ class Model(State):
     def holds(self, lease: Lease) -> bool:
         """Whether a lease still stands (L1)."""
         return lease.id in self.jobs and self.jobs[lease.id].lease is lease
+
+    def status(self, id: int) -> str | None:
+        """Where a job stands; None when it is gone."""
+        return self.jobs[id].status if id in self.jobs else None
 
     def give_back(self, leases: Sequence[Lease]) -> None:
         """Grants that never reached their caller go back unchanged and uncharged, in place (O3)."""
@@ -151,19 +158,18 @@ class Model(State):
             expire(self, self.jobs[lease.id], ended=self.mono, word="dropped")
             self.tick()
 
-    # -- settling -------------------------------------------------------------------------------------------------
+    # -- settling --------------------------------------------------------------------------------------------
 
     def held(self, lease: Lease) -> Job:
         """The job of a lease that stands; LeaseLost otherwise."""
         self.touch(lease.topic)
         if not self.holds(lease):
-            job = self.jobs.get(lease.id)
             raise Refused(
                 "LeaseLost",
                 id=lease.id,
                 token=lease.token,
                 ids=(lease.id,),
-                status=None if job is None else job.status,
+                status=self.status(lease.id),
             )
         return self.jobs[lease.id]
 
@@ -226,7 +232,7 @@ class Model(State):
         job.log.append(Line("said", message[:KEPT_TEXT], self.wall))
         self.tick()
 
-    # -- operating ------------------------------------------------------------------------------------------------
+    # -- operating -------------------------------------------------------------------------------------------
 
     def operate(self, verb: str, ids: Sequence[int], *, force: bool = False) -> None:
         """cancel, reset or delete: all or nothing, the first bad id named (L7)."""
@@ -280,7 +286,7 @@ class Model(State):
         if topic in self.topics:
             self.topics[topic].paused = False
 
-    # -- looking --------------------------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------------------
 
     def look(self, id: int) -> Job:
         """A job by its id; JobNotFound."""
@@ -326,10 +332,12 @@ class Model(State):
             return self.total
         return self.topics[topic].counts if topic in self.topics else Counts()
 
-    # -- closing and opening --------------------------------------------------------------------------------------
+    # -- closing and opening ---------------------------------------------------------------------------------
 
     def reopen(self, *, jobs: bool, topics: bool) -> None:
-        """A clean close and an open at the same instant, on repositories that are durable for these roles (C4, R2)."""
+        """A clean close and an open at the same instant, on repositories that are durable for these roles
+        (C4, R2).
+        """
         for job in list(self.jobs.values()):
             if job.status == RESERVED:
                 job.ended += 1
@@ -401,7 +409,9 @@ class Model(State):
             job.status, job.due, job.promoted_due = DELAYED, due, None
             return
         seen = self.oracle.ready_at(job.id)
-        assert seen in (due, job.stamp >> 20), f"job {job.id} is ready since {seen}, not {due} or {job.stamp >> 20}"
+        assert seen in (due, job.stamp >> 20), (
+            f"job {job.id} is ready since {seen}, not {due} or {job.stamp >> 20}"
+        )
         if seen == due:
             job.stamp = due << 20
         else:

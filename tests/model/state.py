@@ -1,7 +1,8 @@
-"""What the model remembers: jobs, leases, topics and counts in plain dicts and lists, and the few ways a job moves.
+"""What the model remembers: jobs, leases, topics and counts in plain dicts and lists, and the few ways a job
+moves.
 
-Nothing here knows jobq. Time is whole milliseconds: `wall` since 1970, `mono` since the model began. Statuses and
-reasons are the public strings. Every question ("which job is first?") is answered by looking at all jobs.
+Nothing here knows jobq. Time is whole milliseconds: `wall` since 1970, `mono` since the model began. Statuses
+and reasons are the public strings. Every question ("which job is first?") is answered by looking at all jobs.
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ class Counts:
 
 @dataclass
 class Topic:
-    """A known topic. `named` is the last call that surely was one to it, `touched` the last that may count as one."""
+    """A known topic. `named` is the last call that surely was one to it, `touched` the last that may count as
+    one.
+    """
 
     named: int
     touched: int
@@ -156,7 +159,8 @@ class Lease:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a log. `kind` is "said" (exact text), "moved" (exact text), "born" or "ended" (a word in it).
+    """One line of a log. `kind` is "said" (exact text), "moved" (exact text), "born" or "ended" (a word in
+    it).
 
     `at` is None where the contract does not say whether the instant of the event or of the tick is meant.
     """
@@ -254,7 +258,7 @@ class State:
         if topic in self.topics:
             self.topics[topic].named = self.topics[topic].touched = self.mono
 
-    # -- the moves of a job ---------------------------------------------------------------------------------------
+    # -- the moves of a job ----------------------------------------------------------------------------------
 
     def _move(self, job: Job, status: str, *, at: int | None) -> None:
         if job.terms.log_status_change and job.status != status:

@@ -16,7 +16,7 @@ from . import compare
 from .ground import Ground, Held, Stream
 from .state import Lease, Options
 from .translate import Outcome, date, job_options, outcome, seconds, seconds_or_none
-from .vocabulary import HANDLE_OPTIONS
+from .vocabulary import HANDLE_OPTIONS, Pick
 
 
 class Broken(Exception):
@@ -30,7 +30,7 @@ class Stopped(BaseException):
 class WorkerSteps(Ground):
     """The verbs of those who make jobs and those who do them."""
 
-    # -- producing ------------------------------------------------------------------------------------------------
+    # -- producing -------------------------------------------------------------------------------------------
 
     def _when(self, when: tuple[str, int]) -> tuple[int, dict[str, Any]]:
         """The due instant, and the arguments that say it."""
@@ -51,7 +51,7 @@ class WorkerSteps(Ground):
         due, said = self._when(when)
         buffer = bytearray(payload) if self.payloads % 3 == 0 else payload
         if via == "handle":
-            handle, layers = self._handle(topic), (options, HANDLE_OPTIONS, self.settings.defaults)
+            handle, layers = self._topic(topic), (options, HANDLE_OPTIONS, self.settings.defaults)
             real = outcome(lambda: [handle.enqueue(buffer, weight, options=job_options(options), **said)])
         else:
             layers = (options, None, self.settings.defaults)
@@ -88,11 +88,12 @@ class WorkerSteps(Ground):
         self._agree(real, modelled)
         self.known += ids or []
 
-    # -- consuming ------------------------------------------------------------------------------------------------
+    # -- consuming -------------------------------------------------------------------------------------------
 
     def reserve(self, topic: str, limit: int, timeout: int, via: str) -> None:
+        topic = self._source(topic)
         source = (
-            self._handle(topic).reserve
+            self._topic(topic).reserve
             if via == "handle"
             else lambda *a, **k: self.svc.reserve(topic, *a, **k)
         )
@@ -100,7 +101,8 @@ class WorkerSteps(Ground):
         self._granted(jobs, self.model.reserve(topic, limit, waits=timeout > 0))
 
     def reserve_one(self, topic: str, via: str) -> None:
-        handle = self._handle(topic)
+        topic = self._source(topic)
+        handle = self._topic(topic)
         job = handle.reserve_one(timeout=0) if via == "handle" else self.svc.reserve_one(topic, timeout=0)
         self._granted([] if job is None else [job], self.model.reserve(topic, 1))
 
@@ -112,10 +114,11 @@ class WorkerSteps(Ground):
             self.held.append(Held(job, lease))
 
     def open_stream(self, topic: str, batch: int) -> None:
+        topic = self._source(topic)
         self.streams.append(Stream(self.svc.consume(topic, batch=batch, idle=0), topic, batch))
 
     def next_of_stream(self, pick: int) -> None:
-        stream = self._pick(self.streams, pick)
+        stream = self._nth(self.streams, pick)
         job = next(stream.jobs, None)
         self._granted([] if job is None else [job], self._next_lease(stream))
 
@@ -130,30 +133,30 @@ class WorkerSteps(Ground):
         return []
 
     def drop_stream(self, pick: int) -> None:
-        stream = self._pick(self.streams, pick)
+        stream = self._nth(self.streams, pick)
         self.streams.remove(stream)
         ahead = stream.ahead
         del stream
         self.model.give_back(ahead)
 
-    # -- settling -------------------------------------------------------------------------------------------------
+    # -- settling --------------------------------------------------------------------------------------------
 
-    def done(self, pick: int) -> None:
-        held = self._pick(self.held, pick)
+    def done(self, pick: Pick) -> None:
+        held = self._handle(pick)
         self._settle(held, "done", held.job.done, None)
 
-    def retry(self, pick: int, delay: int | None, error: str | None) -> None:
-        held = self._pick(self.held, pick)
+    def retry(self, pick: Pick, delay: int | None, error: str | None) -> None:
+        held = self._handle(pick)
         given, kept = self._error(error)
         real = outcome(lambda: held.job.retry(seconds_or_none(delay), error=given))
         self._agree(real, lambda: self.model.settle(held.lease, "retry", delay, kept))
 
-    def release(self, pick: int, delay: int) -> None:
-        held = self._pick(self.held, pick)
+    def release(self, pick: Pick, delay: int) -> None:
+        held = self._handle(pick)
         self._settle(held, "release", lambda: held.job.release(seconds(delay)), delay)
 
-    def reject(self, pick: int, error: str | None) -> None:
-        held = self._pick(self.held, pick)
+    def reject(self, pick: Pick, error: str | None) -> None:
+        held = self._handle(pick)
         given, kept = self._error(error)
         self._settle(held, "cancel", lambda: held.job.cancel(error=given), None, kept)
 
@@ -174,19 +177,19 @@ class WorkerSteps(Ground):
             return Broken(), "Broken"
         return error, error
 
-    def extend(self, pick: int, ms: int | None) -> None:
-        held = self._pick(self.held, pick)
+    def extend(self, pick: Pick, ms: int | None) -> None:
+        held = self._handle(pick)
         real = outcome(lambda: held.job.extend(seconds_or_none(ms)))
         self._agree(real, lambda: self.model.extend(held.lease, ms))
 
-    def log(self, pick: int, message: str) -> None:
-        held = self._pick(self.held, pick)
+    def log(self, pick: Pick, message: str) -> None:
+        held = self._handle(pick)
         args = (message,) if self.payloads % 2 else ()
         real = outcome(lambda: held.job.log("%s" if args else message, *args))
         self._agree(real, lambda: self.model.say(held.lease, message))
 
-    def with_block(self, pick: int, way: str) -> None:
-        held = self._pick(self.held, pick)
+    def with_block(self, pick: Pick, way: str) -> None:
+        held = self._handle(pick)
         stood = self.model.holds(held.lease)
         ran = []
 
@@ -214,11 +217,11 @@ class WorkerSteps(Ground):
             f"the block ran {len(ran)} times, entered with a lease that stood: {stood}"
         )
 
-    def settle_many(self, picks: tuple[int, ...], verb: str, delay: int | None, twice: bool) -> None:
-        chosen = self._picks(self.held, picks)
+    def settle_many(self, picks: tuple[Pick, ...], verb: str, delay: int | None, twice: bool) -> None:
+        chosen = list({id(held): held for held in map(self._handle, picks)}.values())
         if twice:
-            # The second time it is a handle already settled. A lost one would be lost twice: how `ids` names that is
-            # left open.
+            # The second time it is a handle already settled. A lost one would be lost twice: how `ids` names
+            # that is left open.
             chosen += [held for held in chosen[:1] if held.lease.settled or self.model.holds(held.lease)]
         jobs = [held.job for held in chosen]
         calls: dict[str, Callable[[], None]] = {
@@ -231,8 +234,8 @@ class WorkerSteps(Ground):
         error = "many" if verb == "retry" else None
         self._agree(real, lambda: self.model.settle_many(leases, verb, delay, error))
 
-    def drop_handle(self, pick: int, way: str) -> None:
-        held = self._pick(self.held, pick)
+    def drop_handle(self, pick: Pick, way: str) -> None:
+        held = self._handle(pick)
         self.held.remove(held)
         lease = held.lease
         if way == "collector":

@@ -1,4 +1,5 @@
-"""What time does to the model: a tick ends leases, promotes, purges and forgets idle topics, in that order (S8).
+"""What time does to the model: a tick ends leases, promotes, purges and forgets idle topics, in that order
+(S8).
 
 It also holds the retry arithmetic, written from the contract and from nothing else.
 """
@@ -33,7 +34,8 @@ def tick(state: State) -> None:
 
 
 def charge(state: State, job: Job, delay: int | None, *, since: int, at: int | None) -> None:
-    """Add a retry, and cancel the job when it was one too many; else queue it `delay` after the instant `since`.
+    """Add a retry, and cancel the job when it was one too many; else queue it `delay` after the instant
+    `since`.
 
     Without a delay the backoff counts; where jitter leaves it open, the service's choice is read and bounded.
     """

@@ -1,4 +1,5 @@
-"""What the machine and the driver may say: the steps of a walk, and for each argument the short list it is drawn from.
+"""What the machine and the driver may say: the steps of a walk, and for each argument the short list it is
+drawn from.
 
 A list may hold a value twice, to have it drawn twice as often. All durations are milliseconds.
 """
@@ -12,14 +13,50 @@ from .state import Bounds, Caps, Options
 DAY = 86_400_000
 
 TOPICS = ("a", "a", "a", "ab", "ab", "delayed", "a\x1fb", "日本")
-"""Prefixes of one another, a separator, a name the core might use itself, and more bytes than letters (I13)."""
+"""Prefixes of one another, a separator, a name the core might use itself, and more bytes than letters (I13).
+"""
 
 WEIGHTS = (0, 0, 0, 1, 1, -1, 7, -32_768, 32_767)
 SIZES = (4, 4, 8, 1, 0, 9)
 """Payload bytes; 9 is one too many where the limit is small."""
 
+SOURCES = ("*", "*", "*", "*", *TOPICS)
+"""Where to reserve from; "*" is a topic that can grant something, if there is one."""
 PICKS = (0, 1, 2, 3, 5, 8, 13)
 """Which of the things at hand, counted from the newest and round again."""
+
+Pick = tuple[str, int]
+HANDLES: tuple[Pick, ...] = (
+    ("held", 0),
+    ("held", 0),
+    ("held", 1),
+    ("held", 3),
+    ("stale", 0),
+    ("stale", 1),
+    ("lost", 0),
+    ("lost", 1),
+    ("any", 0),
+    ("any", 5),
+)
+"""Which handle: one whose lease stands, one of a job that another holds now, one whose lease was lost, or
+any.
+"""
+HANDFULS: tuple[tuple[Pick, ...], ...] = (
+    (("held", 0), ("held", 1)),
+    (("held", 2), ("held", 1), ("held", 0)),
+    (("held", 0), ("lost", 0), ("any", 0)),
+    (("stale", 0), ("held", 0), ("lost", 0)),
+    (("any", 0), ("any", 1), ("any", 2), ("any", 3)),
+    (),
+)
+JOBS: tuple[Pick, ...] = (("here", 0), ("here", 1), ("here", 2), ("here", 5), ("any", 0), ("any", 8))
+"""Which id: one whose job is there, or any."""
+GROUPS: tuple[tuple[Pick, ...], ...] = (
+    (("here", 0), ("here", 1)),
+    (("here", 2), ("here", 0), ("here", 1)),
+    (("here", 1), ("any", 4)),
+    (),
+)
 
 WHEN: tuple[tuple[str, int], ...] = (
     ("now", 0),
@@ -79,7 +116,7 @@ CAPS = (
     Caps(max_log=0, topic_idle=None),
 )
 
-STRIDES = (1, 1, 499, 500, 1_000, 1_000, 2_000, 2_000, 5_000, 65_536, DAY, 41 * DAY)
+STRIDES = (1, 1, 499, 500, 500, 1_000, 1_000, 2_000, 5_000, 65_536, 41 * DAY)
 EDGES = (-1, 0, 0, 1)
 """Milliseconds beside the next due date or end of a lease."""
 JUMPS = (1, 1_000, 3_600_000, -1, -1_000, -3_600_000, -40 * DAY, 100 * DAY)
@@ -97,7 +134,7 @@ class Step:
 
     name: str
     share: int
-    """How often the driver takes it; Hypothesis has its own ways."""
+    """How often it is taken, against the others."""
     draws: dict[str, tuple[object, ...]]
     needs: str | None = None
     """What there must be at least one of: `held` handles, `known` ids, open `streams`."""
@@ -131,40 +168,40 @@ STEPS = (
     Step(
         "reserve",
         8,
-        {"topic": TOPICS, "limit": (1, 2, 2, 64), "timeout": (0, 0, 0, 1), "via": ("name", "handle")},
+        {"topic": SOURCES, "limit": (1, 2, 2, 64), "timeout": (0, 0, 0, 1), "via": ("name", "handle")},
     ),
-    Step("reserve_one", 6, {"topic": TOPICS, "via": ("name", "handle")}),
-    Step("open_stream", 3, {"topic": TOPICS, "batch": (1, 3, 3)}),
+    Step("reserve_one", 6, {"topic": SOURCES, "via": ("name", "handle")}),
+    Step("open_stream", 3, {"topic": SOURCES, "batch": (1, 3, 3)}),
     Step("next_of_stream", 5, {"pick": PICKS}, "streams"),
     Step("drop_stream", 3, {"pick": PICKS}, "streams"),
-    Step("done", 6, {"pick": PICKS}, "held"),
-    Step("retry", 5, {"pick": PICKS, "delay": DELAYS, "error": ERRORS}, "held"),
-    Step("release", 5, {"pick": PICKS, "delay": RELEASES}, "held"),
-    Step("reject", 2, {"pick": PICKS, "error": ERRORS}, "held"),
-    Step("extend", 3, {"pick": PICKS, "ms": EXTENDS}, "held"),
-    Step("log", 2, {"pick": PICKS, "message": MESSAGES}, "held"),
-    Step("with_block", 3, {"pick": PICKS, "way": ("end", "exception", "base", "settled inside")}, "held"),
+    Step("done", 8, {"pick": HANDLES}, "held"),
+    Step("retry", 5, {"pick": HANDLES, "delay": DELAYS, "error": ERRORS}, "held"),
+    Step("release", 5, {"pick": HANDLES, "delay": RELEASES}, "held"),
+    Step("reject", 2, {"pick": HANDLES, "error": ERRORS}, "held"),
+    Step("extend", 3, {"pick": HANDLES, "ms": EXTENDS}, "held"),
+    Step("log", 2, {"pick": HANDLES, "message": MESSAGES}, "held"),
+    Step("with_block", 3, {"pick": HANDLES, "way": ("end", "exception", "base", "settled inside")}, "held"),
     Step(
         "settle_many",
         4,
         {
-            "picks": ((0, 1), (0, 1, 2), (2, 1, 0), (5, 3, 0), ()),
+            "picks": HANDFULS,
             "verb": ("done", "retry", "release"),
             "delay": DELAYS,
-            "twice": (False, False, False),
+            "twice": (False, False, True),
         },
         "held",
     ),
-    Step("drop_handle", 4, {"pick": PICKS, "way": ("del", "del", "collector")}, "held"),
+    Step("drop_handle", 4, {"pick": HANDLES, "way": ("del", "del", "collector")}, "held"),
     Step(
-        "operate", 7, {"verb": ("cancel", "reset", "delete"), "pick": PICKS, "force": (False, True)}, "known"
+        "operate", 7, {"verb": ("cancel", "reset", "delete"), "pick": JOBS, "force": (False, True)}, "known"
     ),
     Step(
         "operate_many",
         3,
         {
             "verb": ("cancel", "reset", "delete"),
-            "picks": ((0, 1), (2, 0, 1), (1, 4), ()),
+            "picks": GROUPS,
             "force": (False, True),
             "bad": BAD_IDS,
         },
@@ -172,7 +209,7 @@ STEPS = (
     ),
     Step("pause", 2, {"topic": TOPICS}),
     Step("resume", 3, {"topic": TOPICS}),
-    Step("look", 1, {"pick": PICKS, "bad": BAD_IDS}, "known"),
+    Step("look", 1, {"pick": JOBS, "bad": BAD_IDS}, "known"),
     Step(
         "find",
         1,
@@ -185,7 +222,7 @@ STEPS = (
         },
     ),
     Step("join", 1, {"topic": (None, *TOPICS)}),
-    Step("advance", 6, {"ms": STRIDES}),
+    Step("advance", 4, {"ms": STRIDES}),
     Step("advance_to_edge", 6, {"nth": (0, 0, 1, 3), "beside": EDGES}),
     Step("jump", 2, {"ms": JUMPS}),
     Step("jump_to_edge", 2, {"nth": (0, 0, 1), "beside": EDGES}),

@@ -1,6 +1,7 @@
 """A walk: each step is made on the service and on the model, and what both say must be the same.
 
-`steps` has the steps of producers and workers; here are those of an operator, of time, of waiting and of a restart.
+`steps` has the steps of producers and workers; here are those of an operator, of time, of waiting and of a
+restart.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from . import compare
 from .state import RESERVED
 from .steps import WorkerSteps
 from .translate import outcome, seconds
-from .vocabulary import Step
+from .vocabulary import Pick, Step
 from .worker import BlockedWorker
 
 UNKNOWN_ID = 2**63 - 1
@@ -25,6 +26,11 @@ class Walk(WorkerSteps):
     def can(self, step: Step) -> bool:
         """Whether there is anything to make the step with."""
         return step.needs is None or bool(getattr(self, step.needs))
+
+    def warm_up(self) -> None:
+        """Begin with jobs and handles at hand."""
+        self.enqueue_many("a", 4, 0, 4, ("now", 0), None)
+        self.reserve("a", 2, 0, "name")
 
     def check(self) -> None:
         """Look at everything that can be seen."""
@@ -40,17 +46,17 @@ class Walk(WorkerSteps):
         """Close without looking: the walk has failed, and that failure is the one to report."""
         self.factory.end()
 
-    # -- operating ------------------------------------------------------------------------------------------------
+    # -- operating -------------------------------------------------------------------------------------------
 
-    def operate(self, verb: str, pick: int, force: bool) -> None:
-        id = self._pick(self.known, pick)
+    def operate(self, verb: str, pick: Pick, force: bool) -> None:
+        id = self._id(pick)
         arguments = {"force": force} if verb == "reset" else {}
         real = outcome(lambda: getattr(self.svc, verb)(id, **arguments))
         self._agree(real, lambda: self.model.operate(verb, [id], force=force))
 
-    def operate_many(self, verb: str, picks: tuple[int, ...], force: bool, bad: str | None) -> None:
+    def operate_many(self, verb: str, picks: tuple[Pick, ...], force: bool, bad: str | None) -> None:
         # An id named twice is left open by the contract: the second time it may be another status.
-        ids = self._picks(self.known, picks)
+        ids = list(dict.fromkeys(map(self._id, picks)))
         ids[1:1] = self._bad_ids(bad)
         arguments = {"force": force} if verb == "reset" else {}
         real = outcome(lambda: getattr(self.svc, verb)(iter(ids), **arguments))
@@ -66,17 +72,19 @@ class Walk(WorkerSteps):
         self._agree(outcome(lambda: self.svc.pause(topic)), lambda: self.model.pause(topic))
 
     def resume(self, topic: str) -> None:
-        self._agree(outcome(lambda: self._handle(topic).resume()), lambda: self.model.resume(topic))
+        self._agree(outcome(lambda: self._topic(topic).resume()), lambda: self.model.resume(topic))
 
-    # -- looking --------------------------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------------------
 
-    def look(self, pick: int, bad: str | None) -> None:
-        id = [*self._bad_ids(bad), self._pick(self.known, pick)][0]
+    def look(self, pick: Pick, bad: str | None) -> None:
+        id = [*self._bad_ids(bad), self._id(pick)][0]
         self._agree(outcome(lambda: self.svc.status(id)), lambda: self.model.look(id).status)
         self._agree(outcome(lambda: self.svc.payload(id)), lambda: self.model.look(id).payload)
         self._agree(outcome(lambda: self.svc.info(id).id), lambda: self.model.look(id).id)
 
-    def find(self, status: str | None, topic: str | None, reason: str | None, after: int, limit: int | None) -> None:
+    def find(
+        self, status: str | None, topic: str | None, reason: str | None, after: int, limit: int | None
+    ) -> None:
         found = self.svc.find(
             None if status is None else Status(status),
             topic=topic,
@@ -92,7 +100,7 @@ class Walk(WorkerSteps):
         idle = self.model.idle(topic)
         assert self.svc.join(topic, timeout=0) is idle, f"join({topic!r}, timeout=0) is not {idle}"
 
-    # -- time -----------------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------------
 
     def advance(self, ms: int) -> None:
         self.clock.advance(seconds(ms))
@@ -114,10 +122,12 @@ class Walk(WorkerSteps):
         if ahead:
             self.jump(ahead[min(nth, len(ahead) - 1)] + beside)
 
-    # -- waiting --------------------------------------------------------------------------------------------------
+    # -- waiting ---------------------------------------------------------------------------------------------
 
     def blocked_worker(self, topic: str, wake: str) -> None:
-        """A thread blocks on a topic from which nothing can be granted; what changes that must serve it at once."""
+        """A thread blocks on a topic from which nothing can be granted; what changes that must serve it at
+        once.
+        """
         if self.model.refusal_of_enqueue(topic, [(b"work", 0), (b"work", 0)]) is not None:
             return
         if wake == "resume":
@@ -158,13 +168,14 @@ class Walk(WorkerSteps):
             if job.topic == topic
         )
 
-    # -- a restart ------------------------------------------------------------------------------------------------
+    # -- a restart -------------------------------------------------------------------------------------------
 
     def reopen(self, stop: bool) -> None:
         """Close, with handles and streams in use, and open what the repositories kept.
 
-        Whether the stamp of a finished or promoted job is among those "found at open" (O1) is left open. So a job
-        that is ready under the last stamp of all is put in first; where the limits forbid it, nothing is closed.
+        Whether the stamp of a finished or promoted job is among those "found at open" (O1) is left open. So a
+        job that is ready under the last stamp of all is put in first; where the limits forbid it, nothing is
+        closed.
         """
         if self.factory.jobs and not self.model.last_stamp_is_found():
             self._enqueue_work("a", ("now", 0))
@@ -190,7 +201,7 @@ class Walk(WorkerSteps):
         assert list(self.svc.consume(topic, idle=0)) == []
         self._enqueue_work(topic, ("now", 0))
         if self.held:
-            self.done(0)
+            self.done(("held", 0))
 
     def _close(self) -> None:
         """C4: what is held goes back uncharged, and its holders are told that the service is closed."""
@@ -203,4 +214,4 @@ class Walk(WorkerSteps):
             assert next(stream.jobs, None) is None, "a stream went on after close"
             self.model.give_back(stream.ahead)
         self.held, self.streams = [], []
-        self._handles = {}
+        self._topics = {}

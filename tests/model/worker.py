@@ -12,7 +12,9 @@ PATIENCE = 2.0
 
 
 class BlockedWorker:
-    """One thread in one reserve_one. Its own timeout is longer than our patience, so it cannot hide a lost wake-up."""
+    """One thread in one reserve_one. Its own timeout is longer than our patience, so it cannot hide a lost
+    wake-up.
+    """
 
     def __init__(self, svc: JobService, topic: str) -> None:
         self._svc = svc
@@ -31,7 +33,9 @@ class BlockedWorker:
         self._thread.start()
         end = time.monotonic() + PATIENCE
         while self._svc.topic_stats(self._topic).waiting != 1:
-            assert self._thread.is_alive(), f"reserve_one returned {self._got} though nothing could be granted"
+            assert self._thread.is_alive(), (
+                f"reserve_one returned {self._got} though nothing could be granted"
+            )
             assert time.monotonic() < end, "topic_stats().waiting does not count the blocked worker"
             time.sleep(0.0002)
         assert self._svc.stats().waiting == 1, "stats().waiting does not count the blocked worker"

@@ -156,9 +156,7 @@ impl fmt::Display for Transition {
         let topic = quoted(topic);
         write!(f, "job {id} of {topic} is {status}: {verb}() is not possible and changed nothing. ")?;
         f.write_str(match (*verb, status) {
-            ("reset", Status::Reserved) => {
-                "Pass force=True to take it from its holder, or wait until it is settled."
-            }
+            ("reset", Status::Reserved) => "Pass force=True to take it from its holder, or wait until it is settled.",
             ("delete", Status::Reserved) => "Cancel it first; its holder then gets LeaseLost.",
             ("cancel", _) => "It has already ended.",
             _ => "Look at its status first.",

@@ -110,14 +110,13 @@ const fn charge(charge: Charge) -> Next {
 pub const fn step(from: Status, event: Event) -> Option<Next> {
     use Status::{Canceled, Created, Delayed, Done, Ready, Reserved};
     Some(match (from, event) {
-        (Created, Event::Enqueue(due)) => entry(due),
-        (Delayed, Event::Promote) => Next::To(Ready),
-        (Ready, Event::Reserve) | (Reserved, Event::Extend) => Next::To(Reserved),
-        (Reserved, Event::GiveBack | Event::Recover | Event::ForceReset)
+        (Created, Event::Enqueue(due)) | (Reserved, Event::Release(due)) => entry(due),
+        (Delayed, Event::Promote)
+        | (Reserved, Event::GiveBack | Event::Recover | Event::ForceReset)
         | (Ready | Delayed | Done | Canceled, Event::Reset | Event::ForceReset) => Next::To(Ready),
+        (Ready, Event::Reserve) | (Reserved, Event::Extend) => Next::To(Reserved),
         (Reserved, Event::Done) => Next::To(Done),
         (Reserved, Event::Retry(outcome) | Event::Expire(outcome)) => charge(outcome),
-        (Reserved, Event::Release(due)) => entry(due),
         (Ready | Delayed | Reserved, Event::CancelById) => Next::Cancel(Reason::Requested),
         (Reserved, Event::Reject) => Next::Cancel(Reason::Rejected),
         (Reserved, Event::Poison) => Next::Cancel(Reason::Poison),
@@ -189,9 +188,7 @@ mod tests {
                 Event::Release(Entry::Later)
                 | Event::Retry(Charge::Again(Entry::Later))
                 | Event::Expire(Charge::Again(Entry::Later)) => Some(Next::To(Delayed)),
-                Event::Retry(Charge::Exhausted) | Event::Expire(Charge::Exhausted) => {
-                    cancel(Reason::Exhausted)
-                }
+                Event::Retry(Charge::Exhausted) | Event::Expire(Charge::Exhausted) => cancel(Reason::Exhausted),
                 Event::CancelById => cancel(Reason::Requested),
                 Event::Reject => cancel(Reason::Rejected),
                 Event::Poison => cancel(Reason::Poison),
@@ -215,7 +212,7 @@ mod tests {
                 steps += usize::from(step(from, event).is_some());
             }
         }
-        assert_eq!(steps, 2 + 6 + 6 + 18 + 4 + 4);
+        assert_eq!(steps, 2 + 6 + 6 + 17 + 4 + 4);
     }
 
     #[test]

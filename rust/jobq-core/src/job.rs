@@ -43,8 +43,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of its life.
-    pub const ALL: [Self; 6] =
-        [Self::Created, Self::Ready, Self::Delayed, Self::Reserved, Self::Done, Self::Canceled];
+    pub const ALL: [Self; 6] = [Self::Created, Self::Ready, Self::Delayed, Self::Reserved, Self::Done, Self::Canceled];
 
     /// The number a record holds.
     #[must_use]
@@ -109,8 +108,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::Requested, Self::Rejected, Self::Exhausted, Self::Poison, Self::Damaged];
+    pub const ALL: [Self; 5] = [Self::Requested, Self::Rejected, Self::Exhausted, Self::Poison, Self::Damaged];
 
     /// The number a record holds.
     #[must_use]

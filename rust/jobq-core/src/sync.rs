@@ -1,7 +1,7 @@
 //! The only door to locks, atomics and waiting. A wait ends by an event; a timeout is an event that a timer delivers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 /// A lock whose holder never runs foreign code.
@@ -9,6 +9,9 @@ use std::time::Instant;
 /// A panic under it poisons it for good: whoever comes next learns that the state is not to be trusted.
 #[derive(Debug, Default)]
 pub struct Mutex<T>(std::sync::Mutex<T>);
+
+/// The lock, held.
+pub type Guard<'a, T> = std::sync::MutexGuard<'a, T>;
 
 /// The lock's state can no longer be trusted: a holder panicked.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +28,7 @@ impl<T> Mutex<T> {
     /// # Errors
     /// [`Poisoned`] after a panic under it.
     #[inline]
-    pub fn lock(&self) -> Result<MutexGuard<'_, T>, Poisoned> {
+    pub fn lock(&self) -> Result<Guard<'_, T>, Poisoned> {
         self.0.lock().map_err(|_| Poisoned)
     }
 
@@ -35,7 +38,7 @@ impl<T> Mutex<T> {
     }
 
     /// Hold the lock whatever happened under it: to take things apart, never to serve.
-    pub fn lock_anyway(&self) -> MutexGuard<'_, T> {
+    pub fn lock_anyway(&self) -> Guard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

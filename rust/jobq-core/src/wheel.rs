@@ -10,7 +10,7 @@ pub use self::place::{LEVELS, Place};
 /// Moves from level to level that one call may make for each delivery it may make.
 const MOVES_PER_DELIVERY: usize = 4;
 
-/// Moves that any call may make, unless told otherwise: some ten microseconds of work.
+/// Moves that any call may make, unless told otherwise: some tens of microseconds of work.
 pub const LEAST_MOVES: usize = 1024;
 
 /// How the slots of a wheel keep their entries: one first-in-first-out list for each [`Place`].
@@ -74,6 +74,52 @@ pub enum Home {
 ///   to an ordered map beside the wheel. All of it is before everything in the wheel.
 ///
 /// The wheel holds no clock: `now` is an argument, and may be less than in the call before.
+///
+/// ```
+/// use std::collections::VecDeque;
+///
+/// use jobq_core::wheel::{LEAST_MOVES, Place, Slots, Wheel};
+///
+/// struct Names(Vec<VecDeque<(u64, &'static str)>>);
+///
+/// impl Slots for Names {
+///     type Entry = &'static str;
+///
+///     fn push(&mut self, place: Place, when: u64, name: &'static str) {
+///         self.0[place.index()].push_back((when, name));
+///     }
+///
+///     fn take(
+///         &mut self,
+///         place: Place,
+///         _: u64,
+///         most: usize,
+///         mut each: impl FnMut(&mut Self, u64, &'static str),
+///     ) -> usize {
+///         let list = &mut self.0[place.index()];
+///         let taken: Vec<_> = list.drain(..most.min(list.len())).collect();
+///         let count = taken.len();
+///         taken.into_iter().for_each(|(when, name)| each(self, when, name));
+///         count
+///     }
+///
+///     fn is_empty(&self, place: Place) -> bool {
+///         self.0[place.index()].is_empty()
+///     }
+///
+///     fn leave(&mut self, _: u64, _: &'static str) -> bool {
+///         true
+///     }
+/// }
+///
+/// let mut names = Names(vec![VecDeque::new(); Place::COUNT]);
+/// let mut wheel = Wheel::new(0, LEAST_MOVES);
+/// wheel.insert(&mut names, 90_000, "second");
+/// wheel.insert(&mut names, 5, "first");
+/// let mut out = Vec::new();
+/// assert!(!wheel.advance(&mut names, 90_000, 10, |when, name| out.push((when, name))));
+/// assert_eq!(out, [(5, "first"), (90_000, "second")]);
+/// ```
 pub struct Wheel<E> {
     now: u64,
     occupied: Occupied,

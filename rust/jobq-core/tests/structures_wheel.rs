@@ -366,7 +366,7 @@ proptest! {
                 delays.now -= back;
             }
             for extra in 0..3 {
-                delays.insert(delays.now + (seed >> extra) % span, (index % 3) as u32 + extra);
+                delays.insert(delays.now + (seed >> extra) % span, u32::try_from(index % 3).unwrap() + extra);
             }
             delays.call(&DelayCall::Cancel(index));
             delays.call(&DelayCall::Cancel(index / 2));

@@ -44,9 +44,9 @@ fn integer(value: Value<'_, '_>, name: &str, low: i64, high: i64) -> PyResult<i6
         Err(error) if error.is_instance_of::<pyo3::exceptions::PyOverflowError>(value.py()) => None,
         Err(error) => return Err(error),
     };
-    number.filter(|number| (low..=high).contains(number)).ok_or_else(|| {
-        PyValueError::new_err(format!("{name} must be from {low} to {high}, not {}", shown(value)))
-    })
+    number
+        .filter(|number| (low..=high).contains(number))
+        .ok_or_else(|| PyValueError::new_err(format!("{name} must be from {low} to {high}, not {}", shown(value))))
 }
 
 /// A weight; `None` means 0.
@@ -107,10 +107,10 @@ pub(crate) fn text<'a>(value: &'a Bound<'_, PyAny>, name: &str) -> PyResult<&'a 
 }
 
 /// A text as a str of its own, whatever class it came as.
-pub(crate) fn exact<'py>(value: Value<'_, 'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
+pub(crate) fn exact<'py>(value: Value<'_, 'py>, text: &str) -> Bound<'py, PyString> {
     match value.cast_exact::<PyString>() {
-        Ok(string) => Ok(string.clone()),
-        Err(_) => Ok(PyString::new(value.py(), text)),
+        Ok(string) => string.clone(),
+        Err(_) => PyString::new(value.py(), text),
     }
 }
 
@@ -184,12 +184,9 @@ fn delta_micros(delta: &Bound<'_, PyDelta>) -> i128 {
 
 /// A span that may be negative: what a wall clock jumps by.
 pub(crate) fn signed_span(value: Value<'_, '_>, name: &str) -> PyResult<i64> {
-    let span_of = |value: Value<'_, '_>| {
-        span(value, name).map(|span| i64::try_from(span).unwrap_or(i64::MAX))
-    };
-    let is_number = value.is_instance_of::<PyFloat>()
-        || value.is_instance_of::<PyInt>()
-        || value.is_instance_of::<PyDelta>();
+    let span_of = |value: Value<'_, '_>| span(value, name).map(|span| i64::try_from(span).unwrap_or(i64::MAX));
+    let is_number =
+        value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>() || value.is_instance_of::<PyDelta>();
     if is_number && !value.is_instance_of::<PyBool>() && value.lt(value.sub(value)?)? {
         return span_of(&value.neg()?).map(|span| -span);
     }

@@ -11,10 +11,10 @@ use pyo3::prelude::*;
 use crate::convert::{self, Value};
 use crate::errors::{Attached, run};
 use crate::job::PyJob;
+use crate::raw::Payload;
 use crate::service::PyJobService;
 use crate::topic::PyTopic;
 use crate::values;
-use crate::raw::Payload;
 
 /// Leases jobs a batch at a time and yields them one by one.
 #[pyclass(frozen, module = "jobq", name = "_Consumer")]

@@ -13,9 +13,9 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::convert::{self, Value, type_name};
 use crate::errors::{no_copy, run};
+use crate::raw::Payload;
 use crate::service::PyJobService;
 use crate::values;
-use crate::raw::Payload;
 
 /// One lease of one job. Settled once: by done, retry, release or cancel; after that, and when the lease was lost,
 /// each of them, extend and log raise LeaseLost and change nothing. Time alone takes nothing away: a late done() is
@@ -204,12 +204,7 @@ impl PyJob {
     ///
     /// Returns DELAYED, READY, or CANCELED when that was one retry too many. LeaseLost.
     #[pyo3(signature = (delay=None, *, error=None))]
-    fn retry(
-        &self,
-        py: Python<'_>,
-        delay: Option<Value<'_, '_>>,
-        error: Option<Value<'_, '_>>,
-    ) -> PyResult<Py<PyAny>> {
+    fn retry(&self, py: Python<'_>, delay: Option<Value<'_, '_>>, error: Option<Value<'_, '_>>) -> PyResult<Py<PyAny>> {
         let delay = delay.map(|delay| convert::span(delay, "delay")).transpose()?;
         let error = error.map(error_text).transpose()?;
         let status = self.settle(py, Outcome::Retry { delay, error: error.as_deref() })?;

@@ -1,5 +1,10 @@
 //! The Python binding of jobq: it converts, decides when the interpreter's lock is given up, and delegates.
 
+// Docs of classes and methods are Python docstrings, which name Python's words as Python writes them.
+#![allow(clippy::doc_markdown)]
+// A method of a Python class takes `self`, used or not.
+#![allow(clippy::unused_self)]
+
 mod clock;
 mod convert;
 mod errors;

@@ -81,7 +81,10 @@ impl Repository for PyRepository {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         caught(|py| {
             let value = self.object.bind(py).call_method1(intern!(py, "get"), (PyBytes::new(py, key),))?;
-            value.extract::<Option<Bound<'_, PyBytes>>>().map(|bytes| bytes.map(|bytes| bytes.as_bytes().to_vec())).map_err(Into::into)
+            value
+                .extract::<Option<Bound<'_, PyBytes>>>()
+                .map(|bytes| bytes.map(|bytes| bytes.as_bytes().to_vec()))
+                .map_err(Into::into)
         })
     }
 
@@ -93,4 +96,3 @@ impl Repository for PyRepository {
         caught(|py| self.object.bind(py).call_method0(intern!(py, "close")).map(|_| ()))
     }
 }
-

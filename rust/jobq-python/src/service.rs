@@ -18,11 +18,11 @@ use crate::convert::{self, Value, type_name};
 use crate::errors::{no_copy, run};
 use crate::iterators::{PyConsumer, PyFinder};
 use crate::job::{PyJob, error_text};
+use crate::raw::Payload;
 use crate::registry;
 use crate::repository::PyRepository;
 use crate::topic::PyTopic;
 use crate::values;
-use crate::raw::Payload;
 use crate::verbs::{self, Enqueue};
 
 /// Topics of jobs. A topic is a name: 1 to 255 bytes of UTF-8 without NUL, born on first use, never "not found".
@@ -31,28 +31,30 @@ pub(crate) struct PyJobService {
     pub(crate) engine: Arc<Engine<Payload>>,
 }
 
-/// The core's repository of a Python object, and the object if it must not serve another service.
-fn repository(value: Option<Value<'_, '_>>, role: &str) -> PyResult<(Arc<dyn Repository>, Option<Py<PyAny>>)> {
+/// The core's repository, and the Python object behind it if that must not serve another service.
+type Store = (Arc<dyn Repository>, Option<Py<PyAny>>);
+
+/// The core's repository of a Python object.
+fn repository(value: Option<Value<'_, '_>>, role: &str) -> PyResult<Store> {
     static MEMORY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let Some(value) = value else { return Ok((Arc::new(Memory), None)) };
     registry::check_free(value, role)?;
-    let store: Arc<dyn Repository> = if value.is_instance(MEMORY.import(value.py(), "jobq.repositories", "Memory")?)? {
-        Arc::new(Memory)
-    } else {
-        Arc::new(PyRepository::new(value, role)?)
-    };
+    let store: Arc<dyn Repository> =
+        if value.is_instance(MEMORY.import(value.py(), "jobq.repositories", "Memory")?)? {
+            Arc::new(Memory)
+        } else {
+            Arc::new(PyRepository::new(value, role)?)
+        };
     Ok((store, Some(value.clone().unbind())))
 }
 
 fn manual_or_system(clock: Option<Value<'_, '_>>) -> PyResult<Clock> {
     let Some(clock) = clock else { return Ok(Clock::default()) };
-    match clock.cast::<PyManualClock>() {
-        Ok(clock) => Ok(Clock::Manual(Arc::clone(&clock.get().inner))),
-        Err(_) => {
-            let what = type_name(clock);
-            Err(PyTypeError::new_err(format!("clock must be a jobq.testing.ManualClock, not {what}")))
-        }
+    if let Ok(clock) = clock.cast::<PyManualClock>() {
+        return Ok(Clock::Manual(Arc::clone(&clock.get().inner)));
     }
+    let what = type_name(clock);
+    Err(PyTypeError::new_err(format!("clock must be a jobq.testing.ManualClock, not {what}")))
 }
 
 #[pymethods]
@@ -163,7 +165,7 @@ impl PyJobService {
         timeout: Option<Value<'_, 'py>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let name = convert::text(topic, "topic")?;
-        verbs::reserve(slf, TopicRef::Name(name), &convert::exact(topic, name)?, limit, timeout)
+        verbs::reserve(slf, TopicRef::Name(name), &convert::exact(topic, name), limit, timeout)
     }
 
     /// Lease one job; wait as reserve does. With a timeout: None when it passes.
@@ -174,7 +176,7 @@ impl PyJobService {
         timeout: Option<Value<'_, 'py>>,
     ) -> PyResult<Option<Bound<'py, PyJob>>> {
         let name = convert::text(topic, "topic")?;
-        verbs::reserve_one(slf, TopicRef::Name(name), &convert::exact(topic, name)?, timeout)
+        verbs::reserve_one(slf, TopicRef::Name(name), &convert::exact(topic, name), timeout)
     }
 
     /// Lease jobs one after another, for ever, or until none came for `idle` seconds (0: until none is ready).

@@ -36,7 +36,7 @@ impl PyTopic {
         Ok(Self {
             service: service.clone().unbind(),
             handle,
-            name: convert::exact(name, text)?.unbind(),
+            name: convert::exact(name, text).unbind(),
             options: values::options(options, "options", engine.defaults())?,
         })
     }

@@ -10,7 +10,6 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyRange, PyString, PyTuple};
 
-
 use crate::convert::{self, Value, type_name};
 use crate::errors::run;
 use crate::job::PyJob;
@@ -60,8 +59,7 @@ impl Enqueue<'_, '_> {
         }
         let options = filled.as_ref().or(self.base);
         let engine = &self.service.get().engine;
-        let ids: Range<u64> =
-            run(py, |caller| engine.enqueue_many(caller, self.topic, items, schedule, options))?;
+        let ids: Range<u64> = run(py, |caller| engine.enqueue_many(caller, self.topic, items, schedule, options))?;
         let bound = |id: u64| isize::try_from(id).map_err(|_| PyTypeError::new_err("an id is out of range"));
         PyRange::new(py, bound(ids.start)?, bound(ids.end)?)
     }

@@ -9,7 +9,7 @@ use super::{Caller, Engine, Keep, wake};
 use crate::error::{Closed, Error};
 use crate::repository::Change;
 use crate::repository::codec::{encode_number, meta_key};
-use crate::slab::Slab;
+use crate::repository::committer::Stores;
 use crate::sync::{self, Parker};
 
 impl<P: Payload> Engine<P> {
@@ -97,13 +97,13 @@ impl<P: Payload> Engine<P> {
         };
         let stores = self.state.lock_anyway().journal.as_ref().map(|journal| journal.stores.clone());
         let mut closed = Ok(());
-        for store in stores.iter().flat_map(|stores| stores.each()) {
+        for store in stores.iter().flat_map(Stores::each) {
             closed = closed.and(store.close());
         }
         let mut state = self.state.lock_anyway();
         state.closing = Closing::Done;
         let closers = std::mem::take(&mut state.closers);
-        let jobs = std::mem::replace(&mut state.jobs, Slab::new());
+        let jobs = std::mem::take(&mut state.jobs);
         let trash = std::mem::take(&mut state.trash);
         let cold = std::mem::take(&mut state.cold);
         drop(state);

@@ -14,7 +14,7 @@ use crate::repository::codec::{
     topic_key,
 };
 use crate::repository::committer::{Group, Journal, Stores, Turn};
-use crate::sync::{self, Woken};
+use crate::sync::{self, Guard, Woken};
 
 /// How many ids or tokens are taken at a time: the block's end is kept before its first number is used.
 pub(crate) const BLOCK: u64 = 4_096;
@@ -205,17 +205,19 @@ impl<P: Payload> Engine<P> {
         caller: &impl Caller,
         needed: impl Fn(&mut State<P>) -> (u64, u64),
     ) -> Result<(), Error> {
-        while self.writes {
+        if !self.writes {
+            return Ok(());
+        }
+        loop {
             let mut state = self.enter()?;
             let (ids, tokens) = needed(&mut state);
             state.ask_numbers(ids, tokens);
             let enough = state.next_id.left() >= ids && state.next_token.left() >= tokens;
             self.leave(state, caller, Keep::Awaited)?;
             if enough {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Write all changes up to this one, or see them written by another; one that only tries does not wait for it.
@@ -297,7 +299,7 @@ struct TurnGuard<'a, P: Payload> {
 }
 
 impl<P: Payload> TurnGuard<'_, P> {
-    fn end(self, mut state: std::sync::MutexGuard<'_, State<P>>) {
+    fn end(self, mut state: Guard<'_, State<P>>) {
         std::mem::forget(self);
         give_turn(&mut state);
         Engine::leave_waiting(state);

@@ -54,9 +54,11 @@ impl<P: Payload> Engine<P> {
     ) -> Result<Range<u64>, Error> {
         let mut sizes = Vec::with_capacity(items.len());
         for (index, (payload, _)) in items.iter().enumerate() {
-            let length = payload.bytes().len();
-            let size = self.limits.check_payload("payload", length);
-            sizes.push(size.or_else(|_| self.limits.check_payload(&format!("payloads[{index}]"), length))?);
+            let size = self.limits.check_payload("payload", payload.bytes().len());
+            // Named by its index only when it is refused.
+            sizes.push(size.map_err(|error| {
+                Error::Invalid(error.to_string().replacen("payload", &format!("payloads[{index}]"), 1))
+            })?);
         }
         let due = self.due(schedule);
         let count = u64::try_from(items.len()).unwrap_or(u64::MAX);

@@ -105,9 +105,8 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// Those of every call.
     pub fn topics(&self, caller: &impl Caller) -> Result<Vec<Arc<str>>, Error> {
-        let mut names: Vec<Arc<str>> = self.look(caller, |state| {
-            Ok(state.topics.iter().map(|(_, topic)| Arc::clone(&topic.name)).collect())
-        })?;
+        let mut names: Vec<Arc<str>> =
+            self.look(caller, |state| Ok(state.topics.iter().map(|(_, topic)| Arc::clone(&topic.name)).collect()))?;
         names.sort_unstable();
         Ok(names)
     }
@@ -220,9 +219,7 @@ impl<P: Payload> State<P> {
             due_at: when(Status::Delayed),
             ready_at: when(Status::Ready).map(|stamp| stamp >> 20),
             reserved_at: lease.map(|lease| lease.reserved_at),
-            deadline: lease.map(|lease| {
-                now.wall.0.saturating_add(lease.deadline).saturating_sub(now.mono.0)
-            }),
+            deadline: lease.map(|lease| now.wall.0.saturating_add(lease.deadline).saturating_sub(now.mono.0)),
             finished_at: when(Status::Done).or(when(Status::Canceled)),
             log: cold.map(|cold| cold.log.iter().cloned().collect()).unwrap_or_default(),
         })

@@ -19,12 +19,12 @@ mod tick;
 mod verify;
 mod wait;
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use inspect::Filter;
-pub use operate::Force;
 pub use open::{Config, Recovery};
+pub use operate::Force;
 pub use record::Payload;
 pub use reserve::Grant;
 pub use settle::{Handle, Outcome};
@@ -32,7 +32,7 @@ pub use settle::{Handle, Outcome};
 use crate::clock::{Clock, Ticker};
 use crate::error::{Closed, Error};
 use crate::options::{JobOptions, Limits};
-use crate::sync::{self, Mutex, Parker};
+use crate::sync::{self, Guard, Mutex, Parker};
 use state::{Phase, State};
 
 /// The thread that calls the engine, and what it must do around a wait.
@@ -136,7 +136,7 @@ impl<P: Payload> Engine<P> {
 
     /// Hold the lock, if calls are still taken.
     #[inline]
-    fn enter(&self) -> Result<MutexGuard<'_, State<P>>, Error> {
+    fn enter(&self) -> Result<Guard<'_, State<P>>, Error> {
         if sync::generation() != self.generation {
             return Err(Error::Closed(Closed::Forked));
         }
@@ -157,11 +157,7 @@ impl<P: Payload> Engine<P> {
     }
 
     /// A call that changes nothing but by what is due: enter, tick, look, leave.
-    fn look<R>(
-        &self,
-        caller: &impl Caller,
-        look: impl FnOnce(&mut State<P>) -> Result<R, Error>,
-    ) -> Result<R, Error> {
+    fn look<R>(&self, caller: &impl Caller, look: impl FnOnce(&mut State<P>) -> Result<R, Error>) -> Result<R, Error> {
         let mut state = self.enter()?;
         state.tick();
         let result = look(&mut state);
@@ -194,16 +190,11 @@ impl<P: Payload> Engine<P> {
 
     /// Give the lock back, then do what must not be done under it.
     #[inline]
-    fn leave(&self, state: MutexGuard<'_, State<P>>, caller: &impl Caller, keep: Keep) -> Result<(), Error> {
+    fn leave(&self, state: Guard<'_, State<P>>, caller: &impl Caller, keep: Keep) -> Result<(), Error> {
         if state.is_quiet() { Ok(()) } else { self.leave_busy(state, caller, keep) }
     }
 
-    fn leave_busy(
-        &self,
-        mut state: MutexGuard<'_, State<P>>,
-        caller: &impl Caller,
-        keep: Keep,
-    ) -> Result<(), Error> {
+    fn leave_busy(&self, mut state: Guard<'_, State<P>>, caller: &impl Caller, keep: Keep) -> Result<(), Error> {
         state.settle_waiters();
         let wakes = state.take_wakes();
         let trash = state.take_trash();
@@ -223,7 +214,7 @@ impl<P: Payload> Engine<P> {
     }
 
     /// As [`Engine::leave`], but what changed is left to the next call to write: for those that may not wait.
-    fn leave_unwritten(mut state: MutexGuard<'_, State<P>>) {
+    fn leave_unwritten(mut state: Guard<'_, State<P>>) {
         state.settle_waiters();
         let wakes = state.take_wakes();
         let trash = state.take_trash();
@@ -233,7 +224,7 @@ impl<P: Payload> Engine<P> {
     }
 
     /// Give the lock back from a thread that waits: payloads stay behind for one that may drop them.
-    fn leave_waiting(mut state: MutexGuard<'_, State<P>>) {
+    fn leave_waiting(mut state: Guard<'_, State<P>>) {
         state.settle_waiters();
         let wakes = state.take_wakes();
         drop(state);

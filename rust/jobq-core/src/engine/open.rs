@@ -81,7 +81,8 @@ impl<P: Payload + 'static> Engine<P> {
         let start = Instant::now();
         let (clock, limits, defaults) = (config.clock.clone(), config.limits, config.defaults.clone());
         let remembers = |store: Arc<dyn Repository>| Some(store).filter(|store| store.remembers());
-        let stores = Stores { jobs: remembers(Arc::clone(&config.jobs)), topics: remembers(Arc::clone(&config.topics)) };
+        let stores =
+            Stores { jobs: remembers(Arc::clone(&config.jobs)), topics: remembers(Arc::clone(&config.topics)) };
         let writes = stores.jobs.is_some();
         let mut state = State::new(config);
         let mut recovery = Recovery { clean: true, ..Recovery::default() };
@@ -128,7 +129,7 @@ impl<P: Payload> State<P> {
             jobs: Slab::new(),
             ids: IdMap::new(),
             cold: HashMap::new(),
-            options: OptionTable::new(config.defaults),
+            options: OptionTable::new(&config.defaults),
             topics: Topics::default(),
             delays: DelayWheel::new(now.wall.0),
             leases: Leases::new(now.mono.0),
@@ -269,8 +270,7 @@ impl<P: Payload> State<P> {
             job.retries = overlay.retries;
             job.set_alone(overlay.crashes > 0);
         }
-        let is_rare =
-            overlay.resets > 0 || overlay.crashes > 0 || overlay.error.is_some() || !overlay.log.is_empty();
+        let is_rare = overlay.resets > 0 || overlay.crashes > 0 || overlay.error.is_some() || !overlay.log.is_empty();
         if is_rare && let Some(cold) = self.cold(slot) {
             cold.resets = overlay.resets;
             cold.crashes = overlay.crashes;
@@ -359,8 +359,12 @@ impl<P: Payload> State<P> {
             journal.job(Change::Put(key, value));
         }
         self.ask_numbers(0, 0);
-        let changed: Vec<u32> =
-            self.jobs.iter().filter(|(_, job)| job.is_alone() || job.reason() == Some(Reason::Damaged)).map(|(slot, _)| slot).collect();
+        let changed: Vec<u32> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.is_alone() || job.reason() == Some(Reason::Damaged))
+            .map(|(slot, _)| slot)
+            .collect();
         for slot in changed {
             self.note(slot);
         }
@@ -436,4 +440,3 @@ fn load_topics(store: &dyn Repository) -> Result<HashMap<Vec<u8>, TopicRecord>, 
     })?;
     Ok(records)
 }
-

@@ -198,10 +198,9 @@ pub(crate) struct OptionTable {
 
 impl OptionTable {
     /// A table whose first entry, the service's defaults, stays for ever.
-    pub(crate) fn new(defaults: JobOptions) -> Self {
-        let mut table =
-            Self { entries: Slab::new(), index: HashMap::new(), defaults: NIL };
-        table.defaults = table.hold(&defaults);
+    pub(crate) fn new(defaults: &JobOptions) -> Self {
+        let mut table = Self { entries: Slab::new(), index: HashMap::new(), defaults: NIL };
+        table.defaults = table.hold(defaults);
         table
     }
 

@@ -121,10 +121,13 @@ impl<P: Payload> State<P> {
         let topic = job.topic;
         let lease = self.options_of(slot).map_or(0, |options| options.lease);
         self.tally(topic, |counters| counters.expiries += 1);
-        self.log(slot, &match over {
-            Over::Deadline => format!("lease expired after {} s", seconds(lease)),
-            Over::Dropped => "handle dropped unsettled: the lease ended".to_owned(),
-        });
+        self.log(
+            slot,
+            &match over {
+                Over::Deadline => format!("lease expired after {} s", seconds(lease)),
+                Over::Dropped => "handle dropped unsettled: the lease ended".to_owned(),
+            },
+        );
         self.uproot(slot);
         let since = self.now.mono.0.saturating_sub(deadline.0);
         let from = self.now.wall.0.saturating_sub(since);

@@ -40,7 +40,12 @@ impl<P: Payload> State<P> {
             let there = counted.remove(&slot).unwrap_or_default();
             compare(&mut faults, &format!("topic {:?}", topic.name), &topic.counters, &there);
             if u64::try_from(topic.ready.len()) != Ok(there.now(Status::Ready)) {
-                faults.push(format!("topic {:?}: {} jobs are queued, {} are ready", topic.name, topic.ready.len(), there.now(Status::Ready)));
+                faults.push(format!(
+                    "topic {:?}: {} jobs are queued, {} are ready",
+                    topic.name,
+                    topic.ready.len(),
+                    there.now(Status::Ready)
+                ));
             }
         }
         faults.extend(counted.keys().map(|slot| format!("jobs stand in topic slot {slot}, which is none")));

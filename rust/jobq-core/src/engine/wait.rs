@@ -321,7 +321,8 @@ impl<P: Payload> State<P> {
         if self.waiters.joining == 0 {
             return;
         }
-        let over: Vec<u64> = self.waiters.all.iter().filter(|(_, waiter)| self.is_joined(waiter)).map(|(&seq, _)| seq).collect();
+        let over: Vec<u64> =
+            self.waiters.all.iter().filter(|(_, waiter)| self.is_joined(waiter)).map(|(&seq, _)| seq).collect();
         for seq in over {
             self.unlist(seq);
             self.wakes.extend(self.waiters.all.get(&seq).map(|waiter| Arc::clone(&waiter.parker)));
@@ -384,8 +385,8 @@ impl<P: Payload> State<P> {
             (keeper.wall, keeper.mono) = (wall, mono);
         }
         let now = self.now;
-        let to_wall = (wall != u64::MAX)
-            .then(|| Duration::from_millis(wall.saturating_sub(now.wall.0)).min(LONGEST_SLEEP));
+        let to_wall =
+            (wall != u64::MAX).then(|| Duration::from_millis(wall.saturating_sub(now.wall.0)).min(LONGEST_SLEEP));
         let to_mono = (mono != u64::MAX).then(|| Duration::from_millis(mono.saturating_sub(now.mono.0)));
         let span = match (to_wall, to_mono) {
             (Some(a), Some(b)) => a.min(b),
@@ -399,10 +400,8 @@ impl<P: Payload> State<P> {
             self.phase != Phase::Running
                 || self.next_token.is_short()
                 || self.waiters.all.values().all(|waiter| match &waiter.wants {
-                    Wants::Jobs { topics, .. } => topics.iter().all(|&slot| self
-                        .topics
-                        .get(slot)
-                        .is_none_or(|topic| topic.paused
+                    Wants::Jobs { topics, .. } =>
+                        topics.iter().all(|&slot| self.topics.get(slot).is_none_or(|topic| topic.paused
                             || topic.ready.is_empty()
                             || self.planted.is(super::planted::Planted::ForgottenWake))),
                     Wants::Empty { .. } => true,

@@ -388,7 +388,8 @@ mod tests {
         };
         let key = job_key(OVERLAY, JobId(5));
         assert_eq!(Overlay::decode(&key, &overlay.encode(&key)), Some(overlay));
-        let counters = Counters { enqueued: 3, purged: 2, last_reserved_at: 9, ..Counters::default() };
+        let mut counters = Counters::default();
+        (counters.enqueued, counters.purged, counters.last_reserved_at) = (3, 2, 9);
         let record = TopicRecord { paused: true, counters };
         let key = topic_key("mail");
         assert_eq!(TopicRecord::decode(&key, &record.encode(&key)), Some(record));
