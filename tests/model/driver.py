@@ -66,7 +66,8 @@ def walk_once(factory: Factory, seed: int, number: int, tally: Tally) -> None:
         walk.abandon()
         steps = "\n  ".join([told[0], f"... {len(told)} steps, the last:", *told[-25:]])
         raise WalkFailed(
-            f"walk {number} of seed {seed} on {factory.name!r} fails with {type(error).__name__}: {error}\n  {steps}\n"
+            f"walk {number} of seed {seed} on {factory.name!r} fails with {type(error).__name__}: {error}\n"
+            f"  {steps}\n"
             f"again: python -m tests.model.driver --factory {factory.name} --seed {seed} --walk {number}"
         ) from error
     tally.walks += 1

@@ -118,17 +118,19 @@ class Ground:
     @staticmethod
     def _agree(real: Outcome, modelled: Callable[[], object]) -> None:
         """Run the model's call and hold the service's outcome against its return value or refusal."""
+        wanted: Refused | None = None
+        value: object = None
         try:
             value = modelled()
         except Refused as refused:
-            assert real.kind == refused.kind, f"wanted {refused}, got {real}"
-            for name, fact in refused.facts.items():
-                assert real.facts.get(name) == fact, (
-                    f"{refused.kind}.{name} is {real.facts.get(name)!r}, not {fact!r}"
-                )
+            wanted = refused
+        if wanted is None:
+            assert real.kind is None, f"raised {real.kind}: {real.text}; the model returned {value!r}"
+            assert real.value == value, f"returned {real.value!r}, not {value!r}"
             return
-        assert real.kind is None, f"raised {real.kind}: {real.text}; the model returned {value!r}"
-        assert real.value == value, f"returned {real.value!r}, not {value!r}"
+        assert real.kind == wanted.kind, f"wanted {wanted}, got {real}"
+        got = {name: real.facts.get(name) for name in wanted.facts}
+        assert got == wanted.facts, f"{wanted.kind} with {got}, not {wanted.facts}"
 
     def _payload(self, size: int) -> bytes:
         self.payloads += 1

@@ -41,7 +41,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.run(Walk.warm_up)
 
     def run(self, act: Callable[[Walk], None]) -> None:
-        """Act on the walk; what fails there is reported, not what the end of a failed walk would add to it."""
+        """Act on the walk; what fails there is reported, not what ending a failed walk would add."""
         if self.walk is not None:
             try:
                 act(self.walk)

@@ -36,7 +36,7 @@ DATES = {"first_enqueued": min, "last_enqueued": max, "first_reserved": min, "la
 
 
 class Model(State):
-    """The verbs. Holder's verbs take a `Lease`, are judged first and tick after; all others tick first (T3)."""
+    """Holder's verbs take a `Lease`, are judged first and tick after; all others tick first (T3)."""
 
     # -- time ------------------------------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class Model(State):
         return job.status
 
     def extend(self, lease: Lease, ms: int | None) -> None:
-        """Hold longer, never shorter (L6). A call that changes nothing leaves the order of deadlines alone."""
+        """Hold longer, never shorter (L6). What changes nothing leaves the order of deadlines alone."""
         job = self.held(lease)
         deadline = self.mono + (job.terms.lease if ms is None else ms)
         if deadline > job.deadline:
@@ -366,7 +366,7 @@ class Model(State):
         self.tick()
 
     def last_stamp_is_found(self) -> bool:
-        """Whether the last stamp is surely still on disk: a job stands under it that was not delayed before."""
+        """Whether the last stamp is surely still on disk: a never delayed job stands under it."""
         return any(
             job.stamp == self.last_stamp and job.status in (READY, RESERVED) and job.promoted_due is None
             for job in self.jobs.values()

@@ -53,7 +53,8 @@ class Options:
     log_status_change: bool | None = None
 
     def __repr__(self) -> str:
-        return f"Options({', '.join(f'{name}={value!r}' for name, value in vars(self).items() if value is not None)})"
+        given = (f"{name}={value!r}" for name, value in vars(self).items() if value is not None)
+        return f"Options({', '.join(given)})"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Topic:
 
 @dataclass(eq=False)
 class Lease:
-    """One grant. `order` is its place among all grants; `token` is learned when the caller gets the handle."""
+    """One grant. `order` is its place among all grants; `token` is learned from the handle."""
 
     id: int
     topic: str

@@ -60,7 +60,7 @@ def charge(state: State, job: Job, delay: int | None, *, since: int, at: int | N
 
 
 def expire(state: State, job: Job, *, ended: int, word: str) -> None:
-    """End a lease at the monotonic instant `ended`: the job is charged, its backoff counts from there (T5)."""
+    """End a lease at the monotonic instant `ended`, charged; the backoff counts from there (T5)."""
     job.log.append(Line("ended", word, None))
     job.ended += 1
     state.count(job.topic, "expiries")

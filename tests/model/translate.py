@@ -74,7 +74,7 @@ class Outcome:
 
 
 def outcome(call: Callable[[], object]) -> Outcome:
-    """Make the call. The exception itself is let go: its frames would keep handles alive that a step drops."""
+    """Make the call. The exception itself is let go: its frames would keep dropped handles alive."""
     try:
         return Outcome(call())
     except Exception as error:
