@@ -80,7 +80,7 @@ atexit.register(lambda: svc.enqueue('t', b''))  # registered later than jobq's o
 
 @pytest.mark.parametrize("where", EXITS)
 def test_the_interpreter_ends_with_an_open_service(where: str) -> None:
-    ends(run(PRELUDE + EXITS[where]))
+    ends(run(PRELUDE + EXITS[where], seconds=20))
 
 
 WAITS = {
@@ -110,7 +110,7 @@ for thread in threads:
 until(lambda: {wait == "join"} or svc.stats().waiting == 5)
 time.sleep({0.2 if wait == "join" else 0})  # join is not counted among the waiting
 """
-    ends(run(PRELUDE + code))
+    ends(run(PRELUDE + code, seconds=20))
 
 
 def test_the_interpreter_ends_under_threads_that_work() -> None:

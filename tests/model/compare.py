@@ -18,7 +18,7 @@ from jobq import Job, JobInfo, JobService, LogEntry, ServiceStats, TopicStats
 
 from .state import CANCELED, DELAYED, EXHAUSTED, FINISHED, READY, RESERVED, Counts, Lease, Line
 from .state import Job as Modelled
-from .translate import date, milliseconds, outcome
+from .translate import date, date_or_none, milliseconds, outcome
 from .vocabulary import TOPICS
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ def job_is(ground: Ground, info: JobInfo, job: Modelled) -> None:
         "lease": job.terms.lease / 1_000,
         "payload_size": len(job.payload),
         "created_at": date(job.created),
-        "due_at": date(job.due),
+        "due_at": date_or_none(job.due),
         "ready_at": date(job.stamp >> 20) if job.status == READY else None,
-        "reserved_at": date(job.reserved_at),
+        "reserved_at": date_or_none(job.reserved_at),
         "deadline": date(model.wall + job.deadline - model.mono) if reserved else None,
-        "finished_at": date(job.finished),
+        "finished_at": date_or_none(job.finished),
     }
     differences(f"job {job.id}", info, wanted)
     for moment in (
@@ -213,10 +213,10 @@ def counts_are(
     differences(what, stats, ground.model.depths(name))
     differences(what, stats, {event: getattr(counts, event) for event in EVENTS})
     dates = {
-        "first_enqueued_at": date(counts.first_enqueued),
-        "last_enqueued_at": date(counts.last_enqueued),
-        "first_reserved_at": date(counts.first_reserved),
-        "last_reserved_at": date(counts.last_reserved),
+        "first_enqueued_at": date_or_none(counts.first_enqueued),
+        "last_enqueued_at": date_or_none(counts.last_enqueued),
+        "first_reserved_at": date_or_none(counts.first_reserved),
+        "last_reserved_at": date_or_none(counts.last_reserved),
     }
     differences(what, stats, {"waiting": 0, **dates})
     recount = {status: sum(info.status == status for info in infos) for status in DEPTHS}
@@ -233,7 +233,6 @@ def counts_are(
 def age_is(ground: Ground, stats: TopicStats | ServiceStats, ready: list[datetime]) -> None:
     """oldest_ready_age; if the clock stepped back behind the stamp, 0 or a negative age both are answers."""
     now = date(ground.model.wall)
-    assert now is not None
     if not ready:
         assert stats.oldest_ready_age is None, (
             f"nothing is ready, yet the oldest is {stats.oldest_ready_age} s old"

@@ -50,8 +50,9 @@ class WorkerSteps(Ground):
         payload = self._payload(size)
         due, said = self._when(when)
         buffer = bytearray(payload) if self.payloads % 3 == 0 else payload
+        layers: tuple[Options | None, ...] = (options, HANDLE_OPTIONS, self.settings.defaults)
         if via == "handle":
-            handle, layers = self._topic(topic), (options, HANDLE_OPTIONS, self.settings.defaults)
+            handle = self._topic(topic)
             real = outcome(lambda: [handle.enqueue(buffer, weight, options=job_options(options), **said)])
         else:
             layers = (options, None, self.settings.defaults)

@@ -24,8 +24,12 @@ def seconds_or_none(ms: int | None) -> float | timedelta | None:
     return None if ms is None else seconds(ms)
 
 
-def date(ms: int | None) -> datetime | None:
-    return None if ms is None else EPOCH + timedelta(milliseconds=ms)
+def date(ms: int) -> datetime:
+    return EPOCH + timedelta(milliseconds=ms)
+
+
+def date_or_none(ms: int | None) -> datetime | None:
+    return None if ms is None else date(ms)
 
 
 def milliseconds(moment: datetime) -> int:

@@ -3,19 +3,18 @@
 /// No slot: ends a list, and marks an absent entry wherever slots are kept.
 pub const NIL: u32 = u32::MAX;
 
-const SHIFT: u32 = 12;
-/// Slots in a segment, and in a block of free slots.
-const SEGMENT: usize = 1 << SHIFT;
-const MASK: u32 = (1 << SHIFT) - 1;
+/// Slots in a segment, unless said otherwise, and in a block of free slots.
+const SEGMENT: usize = 4_096;
 
-/// Values under stable `u32` slot numbers, in segments of 4,096.
+/// Values under stable `u32` slot numbers, in segments of `N`, a power of two: many where there are millions, few
+/// where there is mostly one.
 ///
-/// A segment's memory is reserved once and never moves, so that growing costs the same at ten
+/// A segment's memory is taken once and never moves, so that growing costs the same at ten
 /// million values as at ten: nothing is copied, and no call pays for the others. Memory comes back
 /// when the slab is dropped; a freed slot is the next one used, while it is still in the cache.
 ///
 /// ```text
-/// slot   31 ........ 12 | 11 ........ 0
+/// slot   31 ........ 12 | 11 ........ 0      with N = 4,096
 ///           segment     |  place in it
 /// ```
 ///
@@ -28,15 +27,16 @@ const MASK: u32 = (1 << SHIFT) - 1;
 /// assert_eq!(slab.insert("bob"), ada);
 /// assert_eq!(slab.get(ada), Some(&"bob"));
 /// ```
-pub struct Slab<T> {
-    segments: Vec<Vec<Option<T>>>,
+pub struct Slab<T, const N: usize = SEGMENT> {
+    /// Each full of slots from the start, so that a place in it needs no check.
+    segments: Vec<Box<[Option<T>; N]>>,
     free: FreeSlots,
     /// The least slot never used; slots below it are live or in `free`.
     fresh: u32,
     len: usize,
 }
 
-impl<T> Slab<T> {
+impl<T, const N: usize> Slab<T, N> {
     /// An empty slab, which owns no memory.
     #[must_use]
     pub const fn new() -> Self {
@@ -52,7 +52,7 @@ impl<T> Slab<T> {
         let Some(slot) = self.free.pop() else {
             return self.append(value);
         };
-        let (segment, place) = split(slot);
+        let (segment, place) = Self::split(slot);
         // Only slots that were handed out are ever freed, so both indices exist.
         let cell = &mut self.segments[segment][place];
         debug_assert!(cell.is_none(), "free slot {slot} is in use");
@@ -64,8 +64,8 @@ impl<T> Slab<T> {
     /// Takes the value out and frees its slot; `None` if the slot holds nothing.
     #[inline]
     pub fn remove(&mut self, slot: u32) -> Option<T> {
-        let (segment, place) = split(slot);
-        let value = self.segments.get_mut(segment)?.get_mut(place)?.take()?;
+        let (segment, place) = Self::split(slot);
+        let value = self.segments.get_mut(segment)?[place].take()?;
         self.free.push(slot);
         self.len -= 1;
         Some(value)
@@ -75,16 +75,16 @@ impl<T> Slab<T> {
     #[inline]
     #[must_use]
     pub fn get(&self, slot: u32) -> Option<&T> {
-        let (segment, place) = split(slot);
-        self.segments.get(segment)?.get(place)?.as_ref()
+        let (segment, place) = Self::split(slot);
+        self.segments.get(segment)?[place].as_ref()
     }
 
     /// The value in `slot`, to change; `None` if it holds nothing.
     #[inline]
     #[must_use]
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        let (segment, place) = split(slot);
-        self.segments.get_mut(segment)?.get_mut(place)?.as_mut()
+        let (segment, place) = Self::split(slot);
+        self.segments.get_mut(segment)?[place].as_mut()
     }
 
     /// How many values are kept.
@@ -103,33 +103,50 @@ impl<T> Slab<T> {
 
     /// Every slot in use with its value, by slot. Visits freed slots too.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.segments.iter().flatten().zip(0..).filter_map(|(cell, slot)| cell.as_ref().map(|value| (slot, value)))
+        self.segments
+            .iter()
+            .flat_map(|segment| segment.iter())
+            .zip(0..)
+            .filter_map(|(cell, slot)| cell.as_ref().map(|value| (slot, value)))
     }
 
     #[inline]
     fn append(&mut self, value: T) -> u32 {
         let slot = self.fresh;
         assert!(slot != NIL, "the slab is full: all {NIL} slots are in use");
-        let (segment, place) = split(slot);
+        let (segment, place) = Self::split(slot);
         if place == 0 {
-            self.segments.push(Vec::with_capacity(SEGMENT));
+            self.segments.push(Self::segment());
         }
-        self.segments[segment].push(Some(value));
+        self.segments[segment][place] = Some(value);
         self.fresh += 1;
         self.len += 1;
         slot
     }
-}
 
-impl<T> Default for Slab<T> {
-    fn default() -> Self {
-        Self::new()
+    /// An empty segment, made where it stays.
+    #[cold]
+    fn segment() -> Box<[Option<T>; N]> {
+        let cells: Box<[Option<T>]> = (0..N).map(|_| None).collect();
+        match cells.try_into() {
+            Ok(segment) => segment,
+            Err(_) => unreachable!("as many cells were made as a segment has"),
+        }
+    }
+
+    /// Where a slot is. The place is below `N` by its mask, which spares a check.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)]
+    const fn split(slot: u32) -> (usize, usize) {
+        const { assert!(N.is_power_of_two() && N <= 1 << 16, "a segment has 2^n slots, at most 65,536") };
+        ((slot >> N.trailing_zeros()) as usize, slot as usize & (N - 1))
     }
 }
 
-#[inline]
-const fn split(slot: u32) -> (usize, usize) {
-    ((slot >> SHIFT) as usize, (slot & MASK) as usize)
+impl<T, const N: usize> Default for Slab<T, N> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// A stack of slots in blocks of 4,096, so that freeing a million never copies a long array.

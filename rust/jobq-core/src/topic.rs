@@ -40,7 +40,7 @@ impl Topic {
 /// All topics, by slot and by name.
 #[derive(Default)]
 pub(crate) struct Topics {
-    slab: Slab<Topic>,
+    slab: Slab<Topic, 64>,
     names: HashMap<Arc<str>, u32>,
     generation: u32,
 }
@@ -66,6 +66,23 @@ impl Topics {
 
     pub(crate) fn slot_of(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
+    }
+
+    /// The topic's slot, and the topic: the call counts as one of it.
+    #[inline]
+    pub(crate) fn call(&mut self, topic: TopicRef<'_>, now: Mono) -> Option<u32> {
+        if let TopicRef::Handle(handle) = topic {
+            let (slot, generation) = handle.place();
+            if let Some(there) = self.slab.get_mut(slot)
+                && there.generation == generation
+            {
+                there.last_call = now;
+                return Some(slot);
+            }
+        }
+        let slot = self.find(topic)?;
+        self.slab.get_mut(slot)?.last_call = now;
+        Some(slot)
     }
 
     /// The topic's slot, wherever the reference had it last.

@@ -11,6 +11,7 @@ use pyo3::types::{
 use std::time::Duration;
 
 use crate::errors::raise;
+use crate::raw::counted;
 
 /// A Python value, as it was passed.
 pub(crate) type Value<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -101,7 +102,8 @@ pub(crate) fn flag(value: Value<'_, '_>, name: &str) -> PyResult<bool> {
 /// A text that is valid UTF-8.
 pub(crate) fn text<'a>(value: &'a Bound<'_, PyAny>, name: &str) -> PyResult<&'a str> {
     let Ok(string) = value.cast::<PyString>() else { return Err(wrong_type(name, "a str", value)) };
-    string.to_str().map_err(|_| {
+    string.to_str().map_err(|error| {
+        counted(value.py(), || drop(error));
         PyValueError::new_err(format!("{name} must be text that UTF-8 can hold, not one with lone surrogates"))
     })
 }
@@ -125,7 +127,7 @@ pub(crate) fn iterate<'py>(value: Value<'_, 'py>, name: &str, wanted: &str) -> P
 pub(crate) fn payload(value: Value<'_, '_>, name: &str, limits: &Limits) -> PyResult<Py<PyBytes>> {
     match value.cast_exact::<PyBytes>() {
         Ok(bytes) => Ok(bytes.clone().unbind()),
-        Err(_) => payload_copy(value, name, limits),
+        Err(_) => counted(value.py(), || payload_copy(value, name, limits)),
     }
 }
 

@@ -12,6 +12,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::raw::counted;
 use crate::values::status;
 
 pyo3::import_exception!(jobq.errors, JobNotFound);
@@ -78,11 +79,25 @@ impl Caller for Attached<'_> {
 /// Call the core: its errors become exceptions, and so does a panic.
 #[inline]
 pub(crate) fn run<R>(py: Python<'_>, work: impl FnOnce(&Attached<'_>) -> Result<R, Error>) -> PyResult<R> {
-    match catch_unwind(AssertUnwindSafe(|| work(&Attached(py)))) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(raise(py, &error)),
-        Err(_) => Err(raise(py, &Error::Internal)),
-    }
+    catch_unwind(AssertUnwindSafe(|| call(py, work))).unwrap_or_else(|_| Err(internal(py)))
+}
+
+/// As `run`, for a caller that catches panics itself: a method of `raw`.
+#[inline]
+pub(crate) fn call<R>(py: Python<'_>, work: impl FnOnce(&Attached<'_>) -> Result<R, Error>) -> PyResult<R> {
+    work(&Attached(py)).map_err(|error| refused(py, error))
+}
+
+#[cold]
+fn refused(py: Python<'_>, error: Error) -> PyErr {
+    // The error may hold an exception, which goes with it.
+    counted(py, move || raise(py, &{ error }))
+}
+
+/// The exception of a panic.
+#[cold]
+pub(crate) fn internal(py: Python<'_>) -> PyErr {
+    raise(py, &Error::Internal)
 }
 
 /// The exception of an error.

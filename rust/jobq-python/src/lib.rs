@@ -5,6 +5,7 @@
 // A method of a Python class takes `self`, used or not.
 #![allow(clippy::unused_self)]
 
+mod arguments;
 mod clock;
 mod convert;
 mod errors;
@@ -30,7 +31,9 @@ fn _jobq(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("_planted", true)?;
     m.add_class::<service::PyJobService>()?;
     m.add_class::<topic::PyTopic>()?;
-    m.add_class::<job::PyJob>()?;
+    service::complete(m.py())?;
+    topic::complete(m.py())?;
+    m.add("Job", job::class(m.py())?)?;
     m.add_class::<clock::PyManualClock>()?;
     m.add_function(wrap_pyfunction!(convert::_milliseconds, m)?)?;
     m.add_function(wrap_pyfunction!(registry::_forked, m)?)?;

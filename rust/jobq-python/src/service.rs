@@ -13,12 +13,14 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyRange, PyType};
 
+use crate::arguments::{Given, Signature};
 use crate::clock::PyManualClock;
 use crate::convert::{self, Value, type_name};
 use crate::errors::{no_copy, run};
 use crate::iterators::{PyConsumer, PyFinder};
-use crate::job::{PyJob, error_text};
+use crate::job::error_text;
 use crate::raw::Payload;
+use crate::raw::method::{Answer, Method, install, method};
 use crate::registry;
 use crate::repository::PyRepository;
 use crate::topic::PyTopic;
@@ -114,25 +116,6 @@ impl PyJobService {
         self.close(py)
     }
 
-    /// Queue one job; return its id once it is kept at the repository's level.
-    ///
-    /// weight: -32768 to 32767, lower is sooner. Not before now + delay, or at; both -> ValueError. QueueFull.
-    #[pyo3(signature = (topic, payload, weight=None, *, delay=None, at=None, options=None),
-           text_signature = "($self, topic, payload, weight=0, *, delay=None, at=None, options=None)")]
-    #[allow(clippy::too_many_arguments)]
-    fn enqueue(
-        slf: &Bound<'_, Self>,
-        topic: Value<'_, '_>,
-        payload: Value<'_, '_>,
-        weight: Option<Value<'_, '_>>,
-        delay: Option<Value<'_, '_>>,
-        at: Option<Value<'_, '_>>,
-        options: Option<Value<'_, '_>>,
-    ) -> PyResult<u64> {
-        let topic = TopicRef::Name(convert::text(topic, "topic")?);
-        Enqueue { service: slf, topic, weight, delay, at, options, base: None }.one(payload)
-    }
-
     /// Queue all or none, in one commit; ids in the order given (a range where they are consecutive). An item is a
     /// payload or a (payload, weight) pair.
     ///
@@ -166,17 +149,6 @@ impl PyJobService {
     ) -> PyResult<Bound<'py, PyList>> {
         let name = convert::text(topic, "topic")?;
         verbs::reserve(slf, TopicRef::Name(name), &convert::exact(topic, name), limit, timeout)
-    }
-
-    /// Lease one job; wait as reserve does. With a timeout: None when it passes.
-    #[pyo3(signature = (topic, *, timeout=None))]
-    fn reserve_one<'py>(
-        slf: &Bound<'py, Self>,
-        topic: Value<'_, 'py>,
-        timeout: Option<Value<'_, 'py>>,
-    ) -> PyResult<Option<Bound<'py, PyJob>>> {
-        let name = convert::text(topic, "topic")?;
-        verbs::reserve_one(slf, TopicRef::Name(name), &convert::exact(topic, name), timeout)
     }
 
     /// Lease jobs one after another, for ever, or until none came for `idle` seconds (0: until none is ready).
@@ -397,4 +369,40 @@ impl PyJobService {
         jobq_core::topic::check_name(name, self.engine.limits()).map_err(|error| crate::errors::raise(py, &error))?;
         Ok(name.to_owned())
     }
+}
+
+/// Put the hot methods on the type.
+pub(crate) fn complete(py: Python<'_>) -> PyResult<()> {
+    install::<EnqueueMethod, _, _>(py)?;
+    install::<ReserveOne, _, _>(py)
+}
+
+method! {
+    /// Queue one job; return its id once it is kept at the repository's level.
+    ///
+    /// weight: -32768 to 32767, lower is sooner. Not before now + delay, or at; both -> ValueError. QueueFull.
+    EnqueueMethod: PyJobService "JobService.enqueue"
+    "($self, topic, payload, weight=0, *, delay=None, at=None, options=None)"
+    [topic, payload] [weight, delay, at, options] positional 3, hot => enqueue
+}
+
+#[inline]
+fn enqueue<'py>(service: &Bound<'py, PyJobService>, given: Given<'_, 'py, 2, 4>) -> Answer<'py> {
+    let [topic, payload] = given.required;
+    let [weight, delay, at, options] = given.optional;
+    let topic = TopicRef::Name(convert::text(topic, "topic")?);
+    Enqueue { service, topic, weight, delay, at, options, base: None }.one(payload)
+}
+
+method! {
+    /// Lease one job; wait as reserve does. With a timeout: None when it passes.
+    ReserveOne: PyJobService "JobService.reserve_one" "($self, topic, *, timeout=None)"
+    [topic] [timeout] positional 1, hot => reserve_one
+}
+
+#[inline]
+fn reserve_one<'py>(service: &Bound<'py, PyJobService>, given: Given<'_, 'py, 1, 1>) -> Answer<'py> {
+    let ([topic], [timeout]) = (given.required, given.optional);
+    let name = convert::text(topic, "topic")?;
+    verbs::reserve_one(service, TopicRef::Name(name), &convert::exact(topic, name), timeout)
 }

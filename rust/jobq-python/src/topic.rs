@@ -5,10 +5,11 @@ use jobq_core::topic::{TopicHandle, TopicRef};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyRange, PyString};
 
+use crate::arguments::{Given, Signature};
 use crate::convert::{self, Value};
 use crate::errors::{no_copy, raise, run};
 use crate::iterators::PyConsumer;
-use crate::job::PyJob;
+use crate::raw::method::{Answer, Method, install, method};
 use crate::service::PyJobService;
 use crate::values;
 use crate::verbs::{self, Enqueue};
@@ -55,22 +56,6 @@ impl PyTopic {
         self.name.bind(py).clone()
     }
 
-    /// As JobService.enqueue.
-    #[pyo3(signature = (payload, weight=None, *, delay=None, at=None, options=None),
-           text_signature = "($self, payload, weight=0, *, delay=None, at=None, options=None)")]
-    fn enqueue<'py>(
-        &self,
-        py: Python<'py>,
-        payload: Value<'_, 'py>,
-        weight: Option<Value<'_, 'py>>,
-        delay: Option<Value<'_, 'py>>,
-        at: Option<Value<'_, 'py>>,
-        options: Option<Value<'_, 'py>>,
-    ) -> PyResult<u64> {
-        let service = self.service.bind(py);
-        Enqueue { service, topic: self.key(), weight, delay, at, options, base: self.options.as_ref() }.one(payload)
-    }
-
     /// As JobService.enqueue_many.
     #[pyo3(signature = (payloads, weight=None, *, delay=None, at=None, options=None),
            text_signature = "($self, payloads, weight=0, *, delay=None, at=None, options=None)")]
@@ -97,16 +82,6 @@ impl PyTopic {
         timeout: Option<Value<'_, 'py>>,
     ) -> PyResult<Bound<'py, PyList>> {
         verbs::reserve(self.service.bind(py), self.key(), self.name.bind(py), limit, timeout)
-    }
-
-    /// As JobService.reserve_one.
-    #[pyo3(signature = (*, timeout=None))]
-    fn reserve_one<'py>(
-        &self,
-        py: Python<'py>,
-        timeout: Option<Value<'_, 'py>>,
-    ) -> PyResult<Option<Bound<'py, PyJob>>> {
-        verbs::reserve_one(self.service.bind(py), self.key(), self.name.bind(py), timeout)
     }
 
     /// As JobService.consume.
@@ -150,4 +125,38 @@ impl PyTopic {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!("<jobq.Topic {}>", self.name.bind(py).repr()?))
     }
+}
+
+/// Put the hot methods on the type.
+pub(crate) fn complete(py: Python<'_>) -> PyResult<()> {
+    install::<EnqueueMethod, _, _>(py)?;
+    install::<ReserveOne, _, _>(py)
+}
+
+method! {
+    /// As JobService.enqueue.
+    EnqueueMethod: PyTopic "Topic.enqueue" "($self, payload, weight=0, *, delay=None, at=None, options=None)"
+    [payload] [weight, delay, at, options] positional 2, hot => enqueue
+}
+
+#[inline]
+fn enqueue<'py>(topic: &Bound<'py, PyTopic>, given: Given<'_, 'py, 1, 4>) -> Answer<'py> {
+    let [payload] = given.required;
+    let [weight, delay, at, options] = given.optional;
+    let this = topic.get();
+    let service = this.service.bind(topic.py());
+    let base = this.options.as_ref();
+    Enqueue { service, topic: this.key(), weight, delay, at, options, base }.one(payload)
+}
+
+method! {
+    /// As JobService.reserve_one.
+    ReserveOne: PyTopic "Topic.reserve_one" "($self, *, timeout=None)" [] [timeout] positional 0, hot => reserve_one
+}
+
+#[inline]
+fn reserve_one<'py>(topic: &Bound<'py, PyTopic>, given: Given<'_, 'py, 0, 1>) -> Answer<'py> {
+    let [timeout] = given.optional;
+    let (this, py) = (topic.get(), topic.py());
+    verbs::reserve_one(this.service.bind(py), this.key(), this.name.bind(py), timeout)
 }

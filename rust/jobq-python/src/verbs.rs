@@ -6,14 +6,17 @@ use jobq_core::engine::{Grant, Outcome, Timeout};
 use jobq_core::error::Error;
 use jobq_core::options::{JobOptions, Limits};
 use jobq_core::topic::TopicRef;
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyRange, PyString, PyTuple};
+use pyo3::types::{PyList, PyNone, PyRange, PyString, PyTuple};
 
 use crate::convert::{self, Value, type_name};
-use crate::errors::run;
+use crate::errors::{call, run};
 use crate::job::PyJob;
 use crate::raw::Payload;
+use crate::raw::job::fields;
+use crate::raw::method::Answer;
 use crate::service::PyJobService;
 use crate::values;
 
@@ -29,7 +32,7 @@ pub(crate) struct Enqueue<'a, 'py> {
     pub(crate) base: Option<&'a JobOptions>,
 }
 
-impl Enqueue<'_, '_> {
+impl<'py> Enqueue<'_, 'py> {
     /// The options of the call over those of the handle over the service's defaults; `None` for the last alone.
     fn filled(&self) -> PyResult<Option<JobOptions>> {
         let base = self.base.unwrap_or_else(|| self.service.get().engine.defaults());
@@ -37,7 +40,7 @@ impl Enqueue<'_, '_> {
     }
 
     #[inline]
-    pub(crate) fn one(self, payload: Value<'_, '_>) -> PyResult<u64> {
+    pub(crate) fn one(self, payload: Value<'_, 'py>) -> Answer<'py> {
         let py = self.service.py();
         let payload = Payload::new(convert::payload(payload, "payload", self.service.get().engine.limits())?);
         let weight = convert::weight(self.weight, "weight")?;
@@ -45,10 +48,11 @@ impl Enqueue<'_, '_> {
         let filled = self.filled()?;
         let options = filled.as_ref().or(self.base);
         let engine = &self.service.get().engine;
-        run(py, |caller| engine.enqueue(caller, self.topic, payload, weight, schedule, options)).map(|id| id.0)
+        let id = call(py, |caller| engine.enqueue(caller, self.topic, payload, weight, schedule, options))?;
+        id.0.into_bound_py_any(py)
     }
 
-    pub(crate) fn many<'py>(self, py: Python<'py>, payloads: Value<'_, '_>) -> PyResult<Bound<'py, PyRange>> {
+    pub(crate) fn many(self, py: Python<'py>, payloads: Value<'_, '_>) -> PyResult<Bound<'py, PyRange>> {
         let weight = convert::weight(self.weight, "weight")?;
         let schedule = convert::schedule(self.delay, self.at)?;
         let filled = self.filled()?;
@@ -114,11 +118,14 @@ pub(crate) fn reserve_one<'py>(
     topic: TopicRef<'_>,
     name: &Bound<'py, PyString>,
     timeout: Option<Value<'_, '_>>,
-) -> PyResult<Option<Bound<'py, PyJob>>> {
+) -> Answer<'py> {
+    let py = service.py();
     let timeout: Timeout = convert::timeout(timeout, "timeout")?;
     let engine = &service.get().engine;
-    let grant = run(service.py(), |caller| engine.reserve_one(caller, topic, timeout))?;
-    grant.map(|grant| PyJob::make(service, name, grant)).transpose()
+    match call(py, |caller| engine.reserve_one(caller, topic, timeout))? {
+        Some(grant) => PyJob::make(service, name, grant).map(Bound::into_any),
+        None => Ok(PyNone::get(py).to_owned().into_any()),
+    }
 }
 
 /// Settle many handles in one step.
@@ -134,21 +141,21 @@ pub(crate) fn settle_many(
         let Ok(job) = job.cast::<PyJob>() else {
             return Err(PyTypeError::new_err(format!("jobs[{index}] must be a Job, not {}", type_name(&job))));
         };
-        if !job.get().serves(service) {
+        if !fields(job).serves(service) {
             return Err(pyo3::exceptions::PyValueError::new_err(format!(
                 "jobs[{index}] must be a Job of this service, not of another"
             )));
         }
-        if !job.get().is_settled() {
+        if !fields(job).is_settled() {
             held.push(job.clone());
         }
     }
-    let handles: Vec<_> = held.iter().map(|job| job.get().handle()).collect();
+    let handles: Vec<_> = held.iter().map(|job| fields(job).handle()).collect();
     let engine = &service.get().engine;
     let (accepted, lost) = run(py, |caller| engine.settle_many(caller, &handles, outcome))?;
     for (job, accepted) in held.iter().zip(accepted) {
         if accepted {
-            job.get().set_settled();
+            fields(job).set_settled();
         }
     }
     lost.map_or(Ok(()), |lost: Error| Err(crate::errors::raise(py, &lost)))

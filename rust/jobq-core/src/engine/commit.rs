@@ -69,7 +69,14 @@ impl Numbers {
 
 impl<P: Payload> State<P> {
     /// Write where a job stands.
+    #[inline]
     pub(crate) fn note(&mut self, slot: u32) {
+        if self.journal.is_some() {
+            self.write_overlay(slot);
+        }
+    }
+
+    fn write_overlay(&mut self, slot: u32) {
         if self.journal.as_ref().is_none_or(|journal| journal.stores.jobs.is_none()) {
             return;
         }
@@ -92,7 +99,14 @@ impl<P: Payload> State<P> {
     }
 
     /// Write a new job: its payload, then what never changes of it.
+    #[inline]
     pub(crate) fn note_enqueued(&mut self, slot: u32) {
+        if self.journal.is_some() {
+            self.write_body(slot);
+        }
+    }
+
+    fn write_body(&mut self, slot: u32) {
         if self.journal.as_ref().is_none_or(|journal| journal.stores.jobs.is_none()) {
             return;
         }

@@ -208,14 +208,14 @@ impl<P: Payload> State<P> {
             }
             match self.place(job, recovery) {
                 Placed::Ready { key, slot } => ready.push((key, id, slot)),
-                Placed::Finished { at, slot } => finished.push((at, id, slot)),
+                Placed::Finished(kept) => finished.push((kept.at, id, kept)),
                 Placed::Delayed => {}
             }
         }
         self.queue_all(ready);
-        finished.sort_unstable();
-        for (_, _, slot) in finished {
-            self.keep(slot);
+        finished.sort_unstable_by_key(|(at, id, _)| (*at, *id));
+        for (_, _, kept) in finished {
+            self.keep(kept.slot, kept.reason, kept.size);
         }
     }
 
@@ -245,11 +245,13 @@ impl<P: Payload> State<P> {
         if status == Status::Delayed && when <= now {
             (status, when) = (Status::Ready, when << 20);
         }
-        self.shift(slot, status, |_| ());
-        if let Some(job) = self.jobs.get_mut(slot) {
+        let mut size = 0;
+        let set = |job: &mut Record<P>| {
             job.when = when;
             job.set_reason(reason);
-        }
+            size = job.size;
+        };
+        self.shift(slot, status, set, |_| ());
         match status {
             Status::Delayed => {
                 self.delays.insert(when, slot);
@@ -258,7 +260,7 @@ impl<P: Payload> State<P> {
             Status::Done | Status::Canceled => {
                 let dead = reason.is_some_and(Reason::is_dead);
                 self.tally(topic, |counters| counters.dead += u64::from(dead));
-                Placed::Finished { at: when, slot }
+                Placed::Finished(Finished { at: when, slot, reason, size })
             }
             Status::Ready | Status::Created | Status::Reserved => Placed::Ready { key: when, slot },
         }
@@ -401,7 +403,14 @@ enum Kind {
 enum Placed {
     Ready { key: u64, slot: u32 },
     Delayed,
-    Finished { at: u64, slot: u32 },
+    Finished(Finished),
+}
+
+struct Finished {
+    at: u64,
+    slot: u32,
+    reason: Option<Reason>,
+    size: u32,
 }
 
 fn load_jobs(store: &dyn Repository, recovery: &mut Recovery) -> Result<Vec<Found>, Error> {

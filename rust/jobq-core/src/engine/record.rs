@@ -143,20 +143,24 @@ impl<P> Record<P> {
 }
 
 impl<P> Links for Slab<Record<P>> {
+    #[inline]
     fn next(&self, slot: u32) -> u32 {
         self.get(slot).map_or(NIL, |record| record.next)
     }
 
+    #[inline]
     fn prev(&self, slot: u32) -> u32 {
         self.get(slot).map_or(NIL, |record| record.prev)
     }
 
+    #[inline]
     fn set_next(&mut self, slot: u32, to: u32) {
         if let Some(record) = self.get_mut(slot) {
             record.next = to;
         }
     }
 
+    #[inline]
     fn set_prev(&mut self, slot: u32, to: u32) {
         if let Some(record) = self.get_mut(slot) {
             record.prev = to;
@@ -165,6 +169,7 @@ impl<P> Links for Slab<Record<P>> {
 }
 
 impl<P> Stamps for Slab<Record<P>> {
+    #[inline]
     fn stamp(&self, slot: u32) -> u64 {
         self.get(slot).map_or(0, |record| record.when)
     }
@@ -191,7 +196,7 @@ impl Cold {
 
 /// The options that jobs share, each set once.
 pub(crate) struct OptionTable {
-    entries: Slab<(JobOptions, u32)>,
+    entries: Slab<(JobOptions, u32), 64>,
     index: HashMap<JobOptions, u32>,
     defaults: u32,
 }

@@ -119,7 +119,12 @@ impl<P: Payload> Engine<P> {
         let grants: Vec<Grant<P>> = grants.into_iter().collect();
         let Ok(mut state) = self.enter() else { return };
         for grant in &grants {
-            state.give_back(Held { slot: grant.slot, id: grant.id.0, token: grant.token.0 });
+            state.give_back(Held {
+                slot: grant.slot,
+                id: grant.id.0,
+                token: grant.token.0,
+                deadline: grant.deadline.0,
+            });
         }
         state.serve_touched();
         Self::leave_unwritten(state);
@@ -219,19 +224,20 @@ impl<P: Payload> State<P> {
     #[inline]
     fn lease(&mut self, slot: u32) -> Option<Held> {
         let (now, grain) = (self.now, self.clock.grain());
+        let token = self.next_token.take();
+        let (options, leases) = (&self.options, &mut self.leases);
         let job = self.jobs.get_mut(slot)?;
         debug_assert!(
             step(job.status, Event::Reserve) == Some(Next::To(Status::Reserved)),
             "a ready queue holds ready jobs alone"
         );
-        let lease = self.options.get(job.options).map_or(0, |options| options.lease);
+        let lease = options.get(job.options).map_or(0, |options| options.lease);
         let deadline = now.mono.0.saturating_add(lease).saturating_add(grain);
-        let token = self.next_token.take();
-        job.prev = self.leases.grant(token, slot, deadline, now.wall.0);
+        job.prev = leases.grant(token, slot, deadline, now.wall.0);
         job.attempts = job.attempts.saturating_add(1);
-        let held = Held { slot, id: job.id, token };
+        let held = Held { slot, id: job.id, token, deadline };
         self.near |= deadline <= now.mono.0 + grain * 2;
-        self.shift(slot, Status::Reserved, |counters| counters.note_reserved(now.wall.0));
+        self.shift(slot, Status::Reserved, |_| (), |counters| counters.note_reserved(now.wall.0));
         self.note(slot);
         Some(held)
     }
@@ -255,7 +261,6 @@ impl<P: Payload> State<P> {
     #[inline]
     fn grant_of(&self, held: Held) -> Option<Grant<P>> {
         let job = self.jobs.get(held.slot)?;
-        let lease = self.leases.get(job.prev)?;
         let name = self.options.get(job.options).map(|options| &options.name).filter(|name| !name.is_empty());
         Some(Grant {
             id: job.id(),
@@ -263,7 +268,7 @@ impl<P: Payload> State<P> {
             slot: held.slot,
             weight: job.weight,
             attempt: job.attempts,
-            deadline: Mono(lease.deadline),
+            deadline: Mono(held.deadline),
             name: name.cloned(),
             payload: job.payload.as_ref().map(Payload::share),
         })

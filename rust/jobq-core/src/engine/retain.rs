@@ -31,11 +31,10 @@ impl<P: Payload> State<P> {
     }
 
     /// Keep a job that has just finished, as the youngest of its kind.
-    pub(crate) fn keep(&mut self, slot: u32) {
-        let Some(job) = self.jobs.get(slot) else { return };
-        let (reason, size) = (job.reason(), u64::from(job.size));
+    #[inline]
+    pub(crate) fn keep(&mut self, slot: u32, reason: Option<Reason>, size: u32) {
         let kept = if reason.is_some_and(Reason::is_dead) { &mut self.dead } else { &mut self.finished };
-        kept.size += size;
+        kept.size += u64::from(size);
         kept.list.push_back(&mut self.jobs, slot);
         while self.kept(reason).is_over() && self.purge_oldest(reason) {}
     }

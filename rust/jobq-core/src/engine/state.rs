@@ -136,11 +136,7 @@ impl<P: Payload> State<P> {
     /// The topic's slot, if it is in use; the call counts as one of the topic.
     #[inline]
     pub(crate) fn topic(&mut self, topic: TopicRef<'_>) -> Option<u32> {
-        let slot = self.topics.find(topic)?;
-        if let Some(topic) = self.topics.get_mut(slot) {
-            topic.last_call = self.now.mono;
-        }
-        Some(slot)
+        self.topics.call(topic, self.now.mono)
     }
 
     /// The topic's slot; a new topic is made.
@@ -188,7 +184,7 @@ impl<P: Payload> State<P> {
 
     /// Take the job out of its place: queue, wheel, lease or retention list. Its status and counts stay.
     pub(crate) fn uproot(&mut self, slot: u32) {
-        let Some(job) = self.jobs.get(slot) else { return };
+        let Some(job) = self.jobs.get_mut(slot) else { return };
         match job.status {
             Status::Ready => {
                 let (topic, weight, stamp) = (job.topic, job.weight, job.when);
@@ -198,27 +194,32 @@ impl<P: Payload> State<P> {
             }
             Status::Delayed => self.delays.cancel(job.when, slot),
             Status::Reserved => {
-                self.leases.end(job.prev);
-                if let Some(job) = self.jobs.get_mut(slot) {
-                    job.prev = NIL;
-                }
+                let lease = std::mem::replace(&mut job.prev, NIL);
+                self.leases.end(lease);
             }
             Status::Done | Status::Canceled => self.unkeep(slot),
             Status::Created => {}
         }
     }
 
-    /// Change the status of a job that stands in no place, and count it.
+    /// Change the status of a job that stands in no place, and count it; `set` changes the record besides. Its topic.
     #[inline]
-    pub(crate) fn shift(&mut self, slot: u32, to: Status, also: impl Fn(&mut Counters)) {
-        let Some(job) = self.jobs.get_mut(slot) else { return };
-        let from = job.status;
-        let dead = u64::from(from == Status::Canceled && job.reason().is_some_and(Reason::is_dead));
-        job.status = to;
+    pub(crate) fn shift(
+        &mut self,
+        slot: u32,
+        to: Status,
+        set: impl FnOnce(&mut Record<P>),
+        also: impl Fn(&mut Counters),
+    ) -> u32 {
+        let Some(job) = self.jobs.get_mut(slot) else { return NIL };
+        let (from, topic, logs) = (job.status, job.topic, job.logs());
+        let mut dead = 0;
         if from == Status::Canceled {
+            dead = u64::from(job.reason().is_some_and(Reason::is_dead));
             job.set_reason(None);
         }
-        let (topic, logs) = (job.topic, job.logs());
+        job.status = to;
+        set(job);
         self.tally(topic, |counters| {
             counters.shift(from, to);
             counters.dead -= dead;
@@ -227,6 +228,7 @@ impl<P: Payload> State<P> {
         if logs && from != to {
             self.log(slot, &format!("{from} -> {to}"));
         }
+        topic
     }
 
     /// The next stamp: later than every one before, and never below the wall clock.
@@ -240,13 +242,14 @@ impl<P: Payload> State<P> {
     #[inline]
     pub(crate) fn enter_ready(&mut self, slot: u32, also: impl Fn(&mut Counters)) {
         let stamp = self.stamp();
-        self.shift(slot, Status::Ready, also);
-        let Some(job) = self.jobs.get_mut(slot) else { return };
-        job.when = stamp;
-        let (topic, weight) = (job.topic, job.weight);
-        if self.planted.is(Planted::LostOrder) && job.id % 3 == 0 {
-            job.when = stamp - (1 << 22);
-            return self.stand_back(slot);
+        let mut weight = 0;
+        let set = |job: &mut Record<P>| {
+            job.when = stamp;
+            weight = job.weight;
+        };
+        let topic = self.shift(slot, Status::Ready, set, also);
+        if self.planted.is(Planted::LostOrder) && self.jump_the_queue(slot) {
+            return;
         }
         if let Some(there) = self.topics.get_mut(topic) {
             there.ready.push_back(&mut self.jobs, weight, slot);
@@ -256,12 +259,20 @@ impl<P: Payload> State<P> {
         }
     }
 
+    /// The planted fault of a lost order: every third job passes those before it.
+    fn jump_the_queue(&mut self, slot: u32) -> bool {
+        let Some(job) = self.jobs.get_mut(slot).filter(|job| job.id % 3 == 0) else { return false };
+        job.when -= 1 << 22;
+        self.stand_back(slot);
+        true
+    }
+
     /// Place an uprooted job that was reserved where it was before, as its stamp says.
     pub(crate) fn put_back(&mut self, slot: u32) {
         if self.planted.is(Planted::ReturnedLast) {
             return self.enter_ready(slot, |_| ());
         }
-        self.shift(slot, Status::Ready, |_| ());
+        self.shift(slot, Status::Ready, |_| (), |_| ());
         self.stand_back(slot);
     }
 
@@ -278,12 +289,11 @@ impl<P: Payload> State<P> {
 
     /// Place an uprooted job on the wheel until its due date.
     pub(crate) fn enter_delayed(&mut self, slot: u32, due: u64, also: impl Fn(&mut Counters)) {
-        self.shift(slot, Status::Delayed, |counters| {
+        let count = |counters: &mut Counters| {
             counters.delays += 1;
             also(counters);
-        });
-        let Some(job) = self.jobs.get_mut(slot) else { return };
-        job.when = due;
+        };
+        self.shift(slot, Status::Delayed, |job| job.when = due, count);
         self.delays.insert(due, slot);
         self.near |= due <= self.now.wall.0 + self.clock.grain();
     }
@@ -291,19 +301,22 @@ impl<P: Payload> State<P> {
     /// End the life of an uprooted job: it is done, or canceled for a reason; kept as long as the retention says.
     #[inline]
     pub(crate) fn finish(&mut self, slot: u32, reason: Option<Reason>) {
+        let now = self.now.wall.0;
+        let mut size = 0;
+        let set = |job: &mut Record<P>| {
+            job.when = now;
+            job.set_reason(reason);
+            size = job.size;
+        };
         match reason {
-            None => self.shift(slot, Status::Done, |counters| counters.completions += 1),
-            Some(reason) => self.shift(slot, Status::Canceled, |counters| {
+            None => self.shift(slot, Status::Done, set, |counters| counters.completions += 1),
+            Some(reason) => self.shift(slot, Status::Canceled, set, |counters| {
                 counters.cancellations += 1;
                 counters.dead += u64::from(reason.is_dead());
             }),
-        }
-        if let Some(job) = self.jobs.get_mut(slot) {
-            job.when = self.now.wall.0;
-            job.set_reason(reason);
-        }
+        };
         self.note(slot);
-        self.keep(slot);
+        self.keep(slot, reason, size);
     }
 
     /// Forget an uprooted job: record, payload, log.

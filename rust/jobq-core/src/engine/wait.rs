@@ -20,6 +20,7 @@ pub(crate) struct Held {
     pub(crate) slot: u32,
     pub(crate) id: u64,
     pub(crate) token: u64,
+    pub(crate) deadline: u64,
 }
 
 /// What a waiter waits for.
