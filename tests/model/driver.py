@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from . import compare
 from .factories import FACTORIES, Factory
 from .state import Settings
-from .vocabulary import CAPS, DEFAULTS, RETENTIONS, STEPS
+from .vocabulary import BEGINNINGS, CAPS, DEFAULTS, RETENTIONS, STEPS
 from .walk import Walk
 
 STEPS_PER_WALK = 120
@@ -58,6 +58,7 @@ def walk_once(factory: Factory, seed: int, number: int, tally: Tally) -> None:
     told = [f"open({settings})"]
     walk = Walk(factory, settings)
     try:
+        walk.begin(rng.choice(BEGINNINGS))
         for _ in range(STEPS_PER_WALK):
             take_step(walk, rng, tally, told)
         walk.check()

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from .factories import Factory
 from .state import Bounds, Caps, Options, Settings
-from .vocabulary import CAPS, DEFAULTS, RETENTIONS, STEPS, Step
+from .vocabulary import BEGINNINGS, CAPS, DEFAULTS, RETENTIONS, STEPS, Step
 from .walk import Walk
 
 
@@ -33,12 +33,11 @@ class QueueMachine(RuleBasedStateMachine):
         kept=st.sampled_from(RETENTIONS),
         dead=st.sampled_from(RETENTIONS),
         caps=st.sampled_from(CAPS),
-        warm=st.booleans(),
+        beginning=st.sampled_from(BEGINNINGS),
     )
-    def open(self, defaults: Options, kept: Bounds, dead: Bounds, caps: Caps, warm: bool) -> None:
+    def open(self, defaults: Options, kept: Bounds, dead: Bounds, caps: Caps, beginning: str) -> None:
         self.walk = Walk(self.factory, Settings(defaults, kept, dead, caps))
-        if warm:
-            self.run(Walk.warm_up)
+        self.run(lambda walk: walk.begin(beginning))
 
     def run(self, act: Callable[[Walk], None]) -> None:
         """Act on the walk; what fails there is reported, not what ending a failed walk would add."""

@@ -90,6 +90,7 @@ OPTIONS = (
 HANDLE_OPTIONS = Options(name="handle", lease=1_200, max_retries=2)
 """The defaults of the topic handles that a walk enqueues through."""
 
+BEGINNINGS = ("empty", "handles", "stale")
 DEFAULTS = (
     QUICK,
     QUICK,

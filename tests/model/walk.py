@@ -12,7 +12,7 @@ from . import compare
 from .state import RESERVED
 from .steps import WorkerSteps
 from .translate import outcome, seconds
-from .vocabulary import Pick, Step
+from .vocabulary import QUICK, Pick, Step
 from .worker import BlockedWorker
 
 UNKNOWN_ID = 2**63 - 1
@@ -27,10 +27,15 @@ class Walk(WorkerSteps):
         """Whether there is anything to make the step with."""
         return step.needs is None or bool(getattr(self, step.needs))
 
-    def warm_up(self) -> None:
-        """Begin with jobs and handles at hand."""
-        self.enqueue_many("a", 4, 0, 4, ("now", 0), None)
+    def begin(self, how: str) -> None:
+        """Begin empty, with jobs and handles, or with handles whose jobs are in other hands by now."""
+        if how == "empty":
+            return
+        self.enqueue_many("a", 4, 0, 4, ("now", 0), QUICK)
         self.reserve("a", 2, 0, "name")
+        if how == "stale":
+            self.advance(1_000)
+            self.reserve("a", 4, 0, "name")
 
     def check(self) -> None:
         """Look at everything that can be seen."""

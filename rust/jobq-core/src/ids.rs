@@ -90,6 +90,17 @@ impl IdMap {
         debug_assert!(slot != NIL, "NIL is no slot");
         if id > self.newest {
             self.advance(id);
+            let (_, page, place) = split(id);
+            // The newest id's page is open, in the last table; as a rule it is empty there.
+            if let Some(Table { pages, live, .. }) = self.tables.back_mut()
+                && let Some(slots) = &mut pages[usize::from(page)]
+                && slots[usize::from(place)] == NIL
+            {
+                slots[usize::from(place)] = slot;
+                live[usize::from(page)] += 1;
+                self.len += 1;
+                return;
+            }
         }
         let (number, page, place) = split(id);
         if let Ok(at) = self.search(number)

@@ -76,6 +76,7 @@ impl<P: Payload> State<P> {
         }
     }
 
+    #[cold]
     fn write_overlay(&mut self, slot: u32) {
         if self.journal.as_ref().is_none_or(|journal| journal.stores.jobs.is_none()) {
             return;
@@ -106,6 +107,7 @@ impl<P: Payload> State<P> {
         }
     }
 
+    #[cold]
     fn write_body(&mut self, slot: u32) {
         if self.journal.as_ref().is_none_or(|journal| journal.stores.jobs.is_none()) {
             return;

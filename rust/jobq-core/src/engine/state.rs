@@ -226,9 +226,14 @@ impl<P: Payload> State<P> {
             also(counters);
         });
         if logs && from != to {
-            self.log(slot, &format!("{from} -> {to}"));
+            self.log_change(slot, from, to);
         }
         topic
+    }
+
+    #[cold]
+    fn log_change(&mut self, slot: u32, from: Status, to: Status) {
+        self.log(slot, &format!("{from} -> {to}"));
     }
 
     /// The next stamp: later than every one before, and never below the wall clock.

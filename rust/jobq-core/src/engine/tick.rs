@@ -31,7 +31,7 @@ pub(crate) enum Over {
 
 impl<P: Payload> State<P> {
     /// Read the clocks if time has visibly moved; whether anything can be due. Usually one look at a coarse clock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn look(&mut self) -> bool {
         let mark = self.clock.mark();
         if mark == self.mark && !self.near {
@@ -43,7 +43,7 @@ impl<P: Payload> State<P> {
     }
 
     /// Do one slice of what is due.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tick(&mut self) {
         if self.look() {
             self.run_slice();
@@ -51,6 +51,7 @@ impl<P: Payload> State<P> {
     }
 
     /// Do one slice of what is due at `now`; whether there may be more.
+    #[cold]
     pub(crate) fn run_slice(&mut self) -> bool {
         self.more = self.run_due();
         self.near = self.more || self.is_near();

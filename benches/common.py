@@ -1,0 +1,305 @@
+"""What the benches share: the loops of jobq and of its peers, the helper that times them, the line on the machine.
+
+Baselines, all of one process and one loop shape (`for _ in range(n)` inside a function):
+
+noop3           three calls of `deque.clear` on an empty deque: a C method without arguments that does nothing. The public
+                API has no such method of its own (`Topic.noop` does not exist), so the peer is the interpreter's.
+reserve_empty   `Topic.reserve_one(timeout=0)` on an empty topic, jobq's own cheapest call with an answer.
+simple_empty    `queue.SimpleQueue.empty`, another C method that does next to nothing.
+priority_queue  `queue.PriorityQueue` put and get of (weight, serial number, payload).
+heap            heapq push and pop of the same tuples: no lock, no wait, no thread safety beyond the GIL.
+simple_queue    `queue.SimpleQueue` put and get: no weight, no lease, no acknowledgement.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import platform
+import random
+import statistics
+import sysconfig
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from queue import PriorityQueue, SimpleQueue
+from typing import Any, Protocol, TypeAlias
+
+import jobq
+
+PAYLOAD = b"x" * 64
+ROUNDS = 15
+CHECKED = 20  # turns, and depth / 1,000, where nothing is measured
+KEPT = 100_000  # finished jobs that the default retention keeps: a service is in its steady state after as many lives
+
+Run: TypeAlias = Callable[[int], object]
+Item: TypeAlias = tuple[int, int, bytes]
+
+
+class Benchmark(Protocol):
+    """What is used of pytest-benchmark's fixture."""
+
+    name: str
+    group: str | None
+    enabled: bool
+    extra_info: dict[str, Any]
+    stats: Any
+
+    def pedantic(
+        self,
+        target: Callable[..., object],
+        *,
+        setup: Callable[[], tuple[tuple[int], dict[str, object]]] | None = None,
+        rounds: int = 1,
+        warmup_rounds: int = 0,
+    ) -> object: ...
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A line of the summary: one bench, per operation."""
+
+    group: str
+    name: str
+    median: float
+    low: float
+    high: float
+    unit: str
+
+
+FIGURES: list[Figure] = []
+
+
+def measure(
+    benchmark: Benchmark,
+    group: str,
+    run: Run,
+    *,
+    turns: int = 20_000,
+    per: int = 1,
+    prepare: Run | None = None,
+    rounds: int = ROUNDS,
+) -> None:
+    """Time `run(turns)`, each round after an untimed `prepare(turns)`; report nanoseconds for each of turns * per."""
+    number = scaled(benchmark, turns, CHECKED)
+    benchmark.group = group
+
+    def setup() -> tuple[tuple[int], dict[str, object]]:
+        if prepare is not None:
+            prepare(number)
+        return (number,), {}
+
+    benchmark.pedantic(run, setup=setup, rounds=rounds, warmup_rounds=1)
+    if not benchmark.enabled:
+        return
+    seconds: list[float] = benchmark.stats.stats.data
+    low, median, high = (part / (number * per) * 1e9 for part in statistics.quantiles(seconds, n=4))
+    benchmark.extra_info.update(
+        operations=number * per, ns_per_operation=median, quartiles=[low, high], payload=len(PAYLOAD), load=os.getloadavg()
+    )
+    FIGURES.append(Figure(group, benchmark.name.removeprefix("test_"), median, low, high, "ns"))
+
+
+def scaled(benchmark: Benchmark, full: int, checked: int = CHECKED * 50) -> int:
+    """A size: `full` where something is measured, at most `checked` where the code is only run once."""
+    return full if benchmark.enabled else min(full, checked)
+
+
+def machine() -> list[str]:
+    """Machine, interpreter and load, without which a figure means nothing."""
+    flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    built = f"PGO {'yes' if '--enable-optimizations' in flags else 'no'}, LTO {'yes' if '--with-lto' in flags else 'no'}"
+    cpus = len(os.sched_getaffinity(0))
+    loads = " ".join(f"{load:.1f}" for load in os.getloadavg())
+    pages = _line("/sys/kernel/mm/transparent_hugepage/enabled", "[").partition("[")[2].partition("]")[0]
+    return [
+        f"machine: {_line('/proc/cpuinfo', 'model name').partition(':')[2].strip()}, {cpus} cpus, "
+        f"{platform.system()} {platform.release()}, huge pages {pages or 'unknown'}",
+        f"interpreter: {platform.python_implementation()} {platform.python_version()}, "
+        f"{platform.python_compiler()}, {built}; jobq {jobq.__version__}",
+        f"load: {loads} (above {cpus} other work shares the cpus; figures below are then for orientation)",
+    ]
+
+
+def _line(path: str, word: str) -> str:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if word in line), "")
+
+
+def random_weights(number: int) -> list[int]:
+    """Uniform over all weights, the same in every run."""
+    source = random.Random(1)
+    return [source.randrange(-32_768, 32_768) for _ in range(number)]
+
+
+def distinct_payloads(number: int) -> list[bytes]:
+    """Payloads of their own, in an order that is not the order of their addresses."""
+    payloads = [b"%064d" % serial for serial in range(number)]
+    random.Random(2).shuffle(payloads)
+    return payloads
+
+
+def warm(topic: jobq.Topic, lives: int = KEPT + KEPT // 10) -> None:
+    """Lead a service to its steady state, in which each finished job pushes one out of the retention."""
+    cycle_handle(lives, topic)
+
+
+# -- loops that do nothing -----------------------------------------------------------------------------------------
+
+
+def loop(n: int) -> None:
+    """The loop alone."""
+    for _ in range(n):
+        pass
+
+
+def noop3(n: int) -> None:
+    """The denominator of the single cycle: three calls that do nothing."""
+    nothing: deque[object] = deque()
+    for _ in range(n):
+        nothing.clear()
+        nothing.clear()
+        nothing.clear()
+
+
+def simple_empty(n: int) -> None:
+    """A C method that reads one field."""
+    queue: SimpleQueue[bytes] = SimpleQueue()
+    for _ in range(n):
+        queue.empty()
+
+
+def reserve_empty(n: int, topic: jobq.Topic) -> None:
+    """Ask an empty topic; never waits."""
+    for _ in range(n):
+        topic.reserve_one(timeout=0)
+
+
+# -- whole lives of one job ----------------------------------------------------------------------------------------
+
+
+def cycle_handle(n: int, topic: jobq.Topic) -> None:
+    """enqueue, reserve_one, done by the topic's handle."""
+    payload = PAYLOAD
+    for _ in range(n):
+        topic.enqueue(payload)
+        topic.reserve_one().done()
+
+
+def cycle_name(n: int, svc: jobq.JobService, name: str) -> None:
+    """The same by the topic's name."""
+    payload = PAYLOAD
+    for _ in range(n):
+        svc.enqueue(name, payload)
+        svc.reserve_one(name).done()
+
+
+def cycle_with(n: int, topic: jobq.Topic) -> None:
+    """The same, settled by the end of a `with` block."""
+    payload = PAYLOAD
+    for _ in range(n):
+        topic.enqueue(payload)
+        with topic.reserve_one():
+            pass
+
+
+def cycle_priority_queue(n: int, queue: PriorityQueue[Item], serial: Iterator[int]) -> None:
+    """put and get; the queue is emptied as it is filled."""
+    payload = PAYLOAD
+    for _ in range(n):
+        queue.put((0, next(serial), payload))
+        queue.get()
+
+
+def cycle_heap(n: int, heap: list[Item], serial: Iterator[int]) -> None:
+    """heappush and heappop."""
+    payload = PAYLOAD
+    push, pop = heapq.heappush, heapq.heappop
+    for _ in range(n):
+        push(heap, (0, next(serial), payload))
+        pop(heap)
+
+
+def cycle_simple_queue(n: int, queue: SimpleQueue[bytes]) -> None:
+    """put and get."""
+    payload = PAYLOAD
+    for _ in range(n):
+        queue.put(payload)
+        queue.get()
+
+
+def cycle_batch(n: int, svc: jobq.JobService, topic: jobq.Topic, payloads: list[bytes]) -> None:
+    """enqueue_many, reserve, done_many of as many jobs as there are payloads."""
+    limit = len(payloads)
+    for _ in range(n):
+        topic.enqueue_many(payloads)
+        svc.done_many(topic.reserve(limit))
+
+
+# -- the same beside many queued jobs: each turn adds one of a random weight and takes the first --------------------
+
+
+@dataclass
+class Deep:
+    """A queue of each kind, equally deep, with the same weights and payloads."""
+
+    weights: list[int]
+    payloads: list[bytes]
+
+    @classmethod
+    def of(cls, depth: int, *, distinct: bool = False) -> Deep:
+        """Weights are drawn once; a turn takes the next of them, from the beginning again in each run."""
+        payloads = distinct_payloads(depth) if distinct else [PAYLOAD]
+        return cls(random_weights(max(depth, KEPT)), payloads)
+
+    def _pairs(self, depth: int) -> Iterator[tuple[bytes, int]]:
+        payloads = self.payloads
+        return ((payloads[at % len(payloads)], self.weights[-1 - at]) for at in range(depth))
+
+    def topic(self, topic: jobq.Topic, depth: int) -> Run:
+        """jobq by handle."""
+        topic.enqueue_many(self._pairs(depth))
+
+        def run(n: int, topic: jobq.Topic = topic) -> None:
+            payload = PAYLOAD
+            for weight in self.weights[:n]:
+                topic.enqueue(payload, weight)
+                topic.reserve_one().done()
+
+        return run
+
+    def priority_queue(self, depth: int) -> Run:
+        """queue.PriorityQueue."""
+        queue: PriorityQueue[Item] = PriorityQueue()
+        serial = count()
+        for payload, weight in self._pairs(depth):
+            queue.put((weight, next(serial), payload))
+
+        def run(n: int, queue: PriorityQueue[Item] = queue, serial: Iterator[int] = serial) -> None:
+            payload = PAYLOAD
+            for weight in self.weights[:n]:
+                queue.put((weight, next(serial), payload))
+                queue.get()
+
+        return run
+
+    def heap(self, depth: int) -> Run:
+        """heapq on a list; filled by pushes, as a running program would have."""
+        heap: list[Item] = []
+        serial = count()
+        push, pop = heapq.heappush, heapq.heappop
+        for payload, weight in self._pairs(depth):
+            push(heap, (weight, next(serial), payload))
+
+        def run(n: int, heap: list[Item] = heap, serial: Iterator[int] = serial) -> None:
+            payload = PAYLOAD
+            for weight in self.weights[:n]:
+                push(heap, (weight, next(serial), payload))
+                pop(heap)
+
+        return run
