@@ -124,7 +124,7 @@ def test_a_subclass_of_str_is_a_name(world: World, spot: Spot) -> None:
 
 INTEGERS = [
     *(
-        Spot(verb, "weight", call, least=-(2**15), most=2**15 - 1)
+        Spot(verb, "weight", call, least=-(2**15), most=2**15 - 1, optional=True)
         for verb, call in {
             "enqueue": lambda w, v: w.svc.enqueue("mail", SECRET, v),
             "enqueue-keyword": lambda w, v: w.svc.enqueue("mail", SECRET, weight=v),
@@ -136,8 +136,8 @@ INTEGERS = [
     ),
     Spot("reserve", "limit", lambda w, v: w.svc.reserve("mail", v, timeout=0), least=1),
     Spot("Topic.reserve", "limit", lambda w, v: w.topic.reserve(v, timeout=0), least=1),
-    Spot("consume", "batch", lambda w, v: w.svc.consume("mail", batch=v, idle=0), least=1),
-    Spot("Topic.consume", "batch", lambda w, v: w.topic.consume(batch=v, idle=0), least=1),
+    Spot("consume", "batch", lambda w, v: w.svc.consume("mail", batch=v, idle=0), least=1, optional=True),
+    Spot("Topic.consume", "batch", lambda w, v: w.topic.consume(batch=v, idle=0), least=1, optional=True),
     Spot("status", "id", lambda w, v: w.svc.status(v), least=1),
     Spot("info", "id", lambda w, v: w.svc.info(v), least=1),
     Spot("payload", "id", lambda w, v: w.svc.payload(v), least=1),
@@ -147,10 +147,10 @@ INTEGERS = [
     Spot("cancel-several", "id", lambda w, v: w.svc.cancel([w.delayed, v]), least=1),
     Spot("reset-several", "id", lambda w, v: w.svc.reset([w.delayed, v]), least=1),
     Spot("delete-several", "id", lambda w, v: w.svc.delete([w.delayed, v]), least=1),
-    Spot("find", "after", lambda w, v: w.svc.find(after=v)),
+    Spot("find", "after", lambda w, v: w.svc.find(after=v), optional=True),
     Spot("find", "limit", lambda w, v: w.svc.find(limit=v), optional=True),
-    Spot("JobService", "max_crashes", lambda _, v: JobService(max_crashes=v).close(), most=255),
-    Spot("open", "max_crashes", lambda _, v: jobq.open(max_crashes=v).close(), most=255),
+    Spot("JobService", "max_crashes", lambda _, v: JobService(max_crashes=v).close(), most=255, optional=True),
+    Spot("open", "max_crashes", lambda _, v: jobq.open(max_crashes=v).close(), most=255, optional=True),
     Spot("JobOptions", "max_retries", lambda _, v: JobOptions(max_retries=v), most=2**32 - 1, optional=True),
     Spot("Retention", "count", lambda _, v: Retention(count=v), most=None, optional=True),
     Spot("Retention", "size", lambda _, v: Retention(size=v), most=None, optional=True),
@@ -222,10 +222,10 @@ SECONDS = [
     Spot("join", "timeout", lambda w, v: w.svc.join("empty", timeout=v), optional=True),
     Spot("Topic.join", "timeout", lambda w, v: w.svc.topic("empty").join(timeout=v), optional=True),
     Spot("Job.retry", "delay", lambda w, v: w.job.retry(v), optional=True),
-    Spot("Job.release", "delay", lambda w, v: w.job.release(v)),
+    Spot("Job.release", "delay", lambda w, v: w.job.release(v), optional=True),
     Spot("Job.extend", "seconds", lambda w, v: w.job.extend(v), optional=True),
     Spot("retry_many", "delay", lambda w, v: w.svc.retry_many([w.job], v), optional=True),
-    Spot("release_many", "delay", lambda w, v: w.svc.release_many([w.job], v)),
+    Spot("release_many", "delay", lambda w, v: w.svc.release_many([w.job], v), optional=True),
     Spot("JobOptions", "lease", lambda w, v: lease_of(w, JobOptions(lease=v)), optional=True),
     Spot("JobOptions", "min_backoff", lambda _, v: JobOptions(min_backoff=v), optional=True),
     Spot("JobOptions", "max_backoff", lambda _, v: JobOptions(max_backoff=v), optional=True),

@@ -107,7 +107,7 @@ def test_a_store_serves_one_service_at_a_time(role: str) -> None:
 
 
 FLAGS = [
-    Spot("reset", "force", lambda w, v: w.svc.reset(w.done, force=v)),
+    Spot("reset", "force", lambda w, v: w.svc.reset(w.done, force=v), optional=True),
     Spot("JobOptions", "log_status_change", lambda _, v: JobOptions(log_status_change=v), optional=True),
 ]
 

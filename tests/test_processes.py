@@ -91,26 +91,39 @@ WAITS = {
 }
 
 
-@pytest.mark.parametrize("daemon", [True, False], ids=["daemon", "non-daemon"])
-@pytest.mark.parametrize("wait", WAITS)
-def test_the_interpreter_ends_while_threads_wait(wait: str, daemon: bool) -> None:
-    """A worker asleep in reserve() must not keep a process from ending, as one in Queue.get() does."""
-    code = f"""
+WAITING = """
 svc = jobq.open()
 svc.enqueue("busy", b"", delay=3600)
 def work():
     try:
-        {WAITS[wait]}
+        {wait}
     except jobq.ServiceClosed:
         pass
 
 threads = [threading.Thread(target=work, daemon={daemon}) for _ in range(5)]
 for thread in threads:
     thread.start()
-until(lambda: {wait == "join"} or svc.stats().waiting == 5)
-time.sleep({0.2 if wait == "join" else 0})  # join is not counted among the waiting
+until(lambda: {uncounted} or svc.stats().waiting == 5)
+time.sleep({pause})  # join is not counted among the waiting
 """
-    ends(run(PRELUDE + code, seconds=20))
+
+
+def waiting(wait: str, *, daemon: bool) -> str:
+    uncounted = wait == "join"
+    pause = 0.2 if uncounted else 0
+    return WAITING.format(wait=WAITS[wait], daemon=daemon, uncounted=uncounted, pause=pause)
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_the_interpreter_ends_while_daemon_threads_wait(wait: str) -> None:
+    """A daemon asleep in reserve() must not keep a process from ending, as one in Queue.get() does not."""
+    ends(run(PRELUDE + waiting(wait, daemon=True), seconds=20))
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_stop_lets_the_interpreter_end_while_other_threads_wait(wait: str) -> None:
+    """A thread that is no daemon keeps the process alive, as Python means it; stop() sends it home."""
+    ends(run(PRELUDE + waiting(wait, daemon=False) + "svc.stop()\n", seconds=20))
 
 
 def test_the_interpreter_ends_under_threads_that_work() -> None:

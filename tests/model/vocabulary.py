@@ -32,9 +32,10 @@ HANDLES: tuple[Pick, ...] = (
     ("held", 1),
     ("held", 3),
     ("stale", 0),
+    ("stale", 0),
     ("stale", 1),
+    ("stale", 2),
     ("lost", 0),
-    ("lost", 1),
     ("any", 0),
     ("any", 5),
 )
@@ -90,7 +91,7 @@ OPTIONS = (
 HANDLE_OPTIONS = Options(name="handle", lease=1_200, max_retries=2)
 """The defaults of the topic handles that a walk enqueues through."""
 
-BEGINNINGS = ("empty", "handles", "stale")
+BEGINNINGS = ("empty", "handles", "stale", "stale")
 DEFAULTS = (
     QUICK,
     QUICK,
