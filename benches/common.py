@@ -16,7 +16,6 @@ from __future__ import annotations
 import heapq
 import os
 import platform
-import random
 import statistics
 import sysconfig
 from collections import deque
@@ -131,19 +130,6 @@ def _line(path: str, word: str) -> str:
     return next((line for line in lines if word in line), "")
 
 
-def random_weights(number: int) -> list[int]:
-    """Uniform over all weights, the same in every run."""
-    source = random.Random(1)
-    return [source.randrange(-32_768, 32_768) for _ in range(number)]
-
-
-def distinct_payloads(number: int) -> list[bytes]:
-    """Payloads of their own, in an order that is not the order of their addresses."""
-    payloads = [b"%064d" % serial for serial in range(number)]
-    random.Random(2).shuffle(payloads)
-    return payloads
-
-
 def warm(topic: jobq.Topic, lives: int = KEPT + KEPT // 10) -> None:
     """Lead a service to its steady state, in which each finished job pushes one out of the retention."""
     cycle_handle(lives, topic)
@@ -239,67 +225,3 @@ def cycle_batch(n: int, svc: jobq.JobService, topic: jobq.Topic, payloads: list[
     for _ in range(n):
         topic.enqueue_many(payloads)
         svc.done_many(topic.reserve(limit))
-
-
-# -- the same beside many queued jobs: each turn adds one of a random weight and takes the first --------------------
-
-
-@dataclass
-class Deep:
-    """A queue of each kind, equally deep, with the same weights and payloads."""
-
-    weights: list[int]
-    payloads: list[bytes]
-
-    @classmethod
-    def of(cls, depth: int, *, distinct: bool = False) -> Deep:
-        """Weights are drawn once; a turn takes the next of them, from the beginning again in each run."""
-        payloads = distinct_payloads(depth) if distinct else [PAYLOAD]
-        return cls(random_weights(max(depth, KEPT)), payloads)
-
-    def _pairs(self, depth: int) -> Iterator[tuple[bytes, int]]:
-        payloads = self.payloads
-        return ((payloads[at % len(payloads)], self.weights[-1 - at]) for at in range(depth))
-
-    def topic(self, topic: jobq.Topic, depth: int) -> Run:
-        """jobq by handle."""
-        topic.enqueue_many(self._pairs(depth))
-
-        def run(n: int, topic: jobq.Topic = topic) -> None:
-            payload = PAYLOAD
-            for weight in self.weights[:n]:
-                topic.enqueue(payload, weight)
-                topic.reserve_one().done()
-
-        return run
-
-    def priority_queue(self, depth: int) -> Run:
-        """queue.PriorityQueue."""
-        queue: PriorityQueue[Item] = PriorityQueue()
-        serial = count()
-        for payload, weight in self._pairs(depth):
-            queue.put((weight, next(serial), payload))
-
-        def run(n: int, queue: PriorityQueue[Item] = queue, serial: Iterator[int] = serial) -> None:
-            payload = PAYLOAD
-            for weight in self.weights[:n]:
-                queue.put((weight, next(serial), payload))
-                queue.get()
-
-        return run
-
-    def heap(self, depth: int) -> Run:
-        """heapq on a list; filled by pushes, as a running program would have."""
-        heap: list[Item] = []
-        serial = count()
-        push, pop = heapq.heappush, heapq.heappop
-        for payload, weight in self._pairs(depth):
-            push(heap, (weight, next(serial), payload))
-
-        def run(n: int, heap: list[Item] = heap, serial: Iterator[int] = serial) -> None:
-            payload = PAYLOAD
-            for weight in self.weights[:n]:
-                push(heap, (weight, next(serial), payload))
-                pop(heap)
-
-        return run

@@ -1,5 +1,4 @@
-"""Holds everything that can be seen of a service against the model: the invariants I1 to I20, after every
-step.
+"""Holds everything that can be seen of a service against the model, after every step: the invariants I1 to I20.
 
 I1: counts equal a recount of `find()`, and every job is accounted for. I2: `verify()` is silent. I3, I4: one
 lease per job, tokens ascend. I7, I11: nothing is Delayed or Reserved beyond its instant. I9: retries are
@@ -127,8 +126,10 @@ def job_is(ground: Ground, info: JobInfo, job: Modelled) -> None:
 
 
 def log_is(job: Modelled, log: Sequence[LogEntry], most: int) -> None:
-    """The last lines of the log. Left open: whether an expiry's line comes before the change it causes or
-    after it, and whether the enqueue is a change of status.
+    """The last lines of the log.
+
+    Left open: whether an expiry's line comes before the change it causes or after, and whether the enqueue is
+    a change of status.
     """
     if job.log_open:
         return
@@ -143,8 +144,10 @@ def log_is(job: Modelled, log: Sequence[LogEntry], most: int) -> None:
 
 
 def adopt_log(job: Modelled, log: Sequence[LogEntry]) -> None:
-    """Take over the log that was found at open. Lines are "written with the next change": some may be
-    missing, but none may be new, save those of a change that was under way at close and undone.
+    """Take over the log that was found at open.
+
+    Lines are written with the job's next change, so some may be missing; but none may be new, save those of
+    a change that was under way at close and undone.
     """
     for entry in log:
         undone = job.log_open and MOVED.fullmatch(entry.message)
@@ -205,9 +208,7 @@ def service_is(ground: Ground, infos: list[JobInfo]) -> None:
 def counts_are(
     ground: Ground, stats: TopicStats | ServiceStats, name: str | None, infos: list[JobInfo]
 ) -> None:
-    """Depths equal the model's and a recount, events the model's, and every job ever enqueued is accounted
-    for.
-    """
+    """Depths equal the model's and a recount, events the model's, and no job is unaccounted for."""
     what = "the service" if name is None else f"topic {name!r}"
     counts: Counts = ground.model.counts(name)
     differences(what, stats, ground.model.depths(name))
@@ -246,9 +247,7 @@ def age_is(ground: Ground, stats: TopicStats | ServiceStats, ready: list[datetim
 
 
 def granted(ground: Ground, job: Job, lease: Lease) -> None:
-    """A handle that was just given out: what it says of its job, and that its token is greater than all
-    before.
-    """
+    """A handle that was just given out: what it says of its job, and that its token is the greatest yet."""
     modelled = ground.model.jobs[lease.id]
     wanted = {
         "id": modelled.id,
@@ -275,6 +274,7 @@ def handle_is(ground: Ground, job: Job, lease: Lease) -> None:
     assert job.token == lease.token
     if not model.holds(lease):
         return
+    assert job.info() == ground.svc.info(job.id)
     left = model.jobs[lease.id].deadline - model.mono
     assert job.remaining() == left / 1_000, f"job {job.id}: {job.remaining()} s remain, not {left / 1_000}"
     assert job.deadline == date(model.wall + left), f"job {job.id}: the deadline is {job.deadline}"

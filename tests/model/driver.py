@@ -77,8 +77,7 @@ def walk_once(factory: Factory, seed: int, number: int, tally: Tally) -> None:
 def take_step(walk: Walk, rng: random.Random, tally: Tally, told: list[str]) -> None:
     """One step, and now and then a look at everything.
 
-    The topics are looked at after every step: whether an empty one was dropped must be known before its next
-    call.
+    Topics are looked at each time: whether an empty one was dropped must be known before its next call.
     """
     possible = [step for step in STEPS if walk.can(step)]
     step = rng.choices(possible, [step.share for step in possible])[0]

@@ -1,6 +1,4 @@
-"""The kinds of service a walk may stand on: those of the conformance suite, found from pytest and from
-`python -m`.
-"""
+"""The kinds of service a walk may stand on: those of the conformance suite."""
 
 try:
     from conformance.factory import FACTORIES, Factory  # pytest has tests/ on its path

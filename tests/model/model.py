@@ -1,8 +1,7 @@
 """The model of a service: jobq's verbs, as contract.md has them, on the plain records of `state`.
 
-A verb either returns what the service must return or raises `Refused`. Ids are learned from the service
-(`ids`), since the contract says only that they increase; so are tokens, and nothing else but what `Oracle`
-names.
+A verb returns what the service must return, or raises `Refused`. Ids and tokens are learned from the service,
+since the contract says only that they increase; so is what `Oracle` names, and nothing else.
 """
 
 from __future__ import annotations
@@ -84,9 +83,7 @@ class Model(State):
         layers: Sequence[Options | None],
         ids: Sequence[int] | None,
     ) -> None:
-        """Queue all items or none; `ids` are those the service gave, None when it gave none. No items make no
-        topic.
-        """
+        """Queue all items or none (no items make no topic); `ids` are those the service gave, if it did."""
         self.tick()
         if not items:
             self.touch(topic)
@@ -335,9 +332,7 @@ class Model(State):
     # -- closing and opening ---------------------------------------------------------------------------------
 
     def reopen(self, *, jobs: bool, topics: bool) -> None:
-        """A clean close and an open at the same instant, on repositories that are durable for these roles
-        (C4, R2).
-        """
+        """A clean close and an open at the same instant; the roles given are durable (C4, R2)."""
         for job in list(self.jobs.values()):
             if job.status == RESERVED:
                 job.ended += 1
@@ -381,11 +376,11 @@ class Model(State):
         total = Counts()
         for counts in [*self.forgotten, *(topic.counts for topic in self.topics.values())]:
             for item in fields(Counts):
-                one, sum_ = getattr(counts, item.name), getattr(total, item.name)
+                one, so_far = getattr(counts, item.name), getattr(total, item.name)
                 if item.name not in DATES:
-                    setattr(total, item.name, sum_ + one)
+                    setattr(total, item.name, so_far + one)
                 elif one is not None:
-                    setattr(total, item.name, one if sum_ is None else DATES[item.name](one, sum_))
+                    setattr(total, item.name, one if so_far is None else DATES[item.name](one, so_far))
         self.total = total
 
     def _order_at_open(self) -> None:

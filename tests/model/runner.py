@@ -20,7 +20,7 @@ import jobq
 from .factories import MEMORY
 from .machine import machine
 
-EXAMPLES = 200
+EXAMPLES = 250
 AGREES, DIFFERS = 0, 3
 
 

@@ -137,8 +137,9 @@ class Counts:
 
 @dataclass
 class Topic:
-    """A known topic. `named` is the last call that surely was one to it, `touched` the last that may count as
-    one.
+    """A known topic.
+
+    `named` is when it was last called for certain, `touched` when a call may have counted as one to it.
     """
 
     named: int

@@ -22,9 +22,7 @@ SECONDS = 5.0
 
 @pytest.mark.parametrize("factory", FACTORIES, ids=lambda factory: factory.name)
 def test_the_service_does_what_the_model_does(factory: Factory) -> None:
-    """Whatever is called in whatever order: what is returned, raised and seen afterwards is what the contract
-    says.
-    """
+    """Whatever is called, in whatever order: what it returns, raises and leaves is what the contract says."""
     run_state_machine_as_test(machine(factory), settings=settings(suppress_health_check=list(HealthCheck)))
 
 

@@ -1,5 +1,4 @@
-"""What time does to the model: a tick ends leases, promotes, purges and forgets idle topics, in that order
-(S8).
+"""What time does to the model: a tick ends leases, promotes, purges and forgets idle topics, in that order.
 
 It also holds the retry arithmetic, written from the contract and from nothing else.
 """

@@ -13,8 +13,7 @@ from .state import Bounds, Caps, Options
 DAY = 86_400_000
 
 TOPICS = ("a", "a", "a", "ab", "ab", "delayed", "a\x1fb", "日本")
-"""Prefixes of one another, a separator, a name the core might use itself, and more bytes than letters (I13).
-"""
+"""Prefixes of one another, a separator, a name the core might use, more bytes than letters (I13)."""
 
 WEIGHTS = (0, 0, 0, 1, 1, -1, 7, -32_768, 32_767)
 SIZES = (4, 4, 8, 1, 0, 9)
@@ -39,9 +38,7 @@ HANDLES: tuple[Pick, ...] = (
     ("any", 0),
     ("any", 5),
 )
-"""Which handle: one whose lease stands, one of a job that another holds now, one whose lease was lost, or
-any.
-"""
+"""Which handle: one that holds its job, one whose job is in other hands now, one that lost it, or any."""
 HANDFULS: tuple[tuple[Pick, ...], ...] = (
     (("held", 0), ("held", 1)),
     (("held", 2), ("held", 1), ("held", 0)),
@@ -229,7 +226,7 @@ STEPS = (
     Step("jump", 2, {"ms": JUMPS}),
     Step("jump_to_edge", 2, {"nth": (0, 0, 1), "beside": EDGES}),
     Step(
-        "blocked_worker", 1, {"topic": TOPICS, "wake": ("resume", "resume", "enqueue", "advance", "release")}
+        "blocked_worker", 2, {"topic": TOPICS, "wake": ("resume", "resume", "enqueue", "advance", "release")}
     ),
     Step("reopen", 1, {"stop": (False, True)}),
 )

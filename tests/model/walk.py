@@ -1,7 +1,6 @@
 """A walk: each step is made on the service and on the model, and what both say must be the same.
 
-`steps` has the steps of producers and workers; here are those of an operator, of time, of waiting and of a
-restart.
+`steps` has those of producers and workers; here are those of an operator, of time, of waiting, of a restart.
 """
 
 from __future__ import annotations
@@ -130,9 +129,7 @@ class Walk(WorkerSteps):
     # -- waiting ---------------------------------------------------------------------------------------------
 
     def blocked_worker(self, topic: str, wake: str) -> None:
-        """A thread blocks on a topic from which nothing can be granted; what changes that must serve it at
-        once.
-        """
+        """A thread blocks on a topic that can grant nothing; what changes that must serve it at once."""
         if self.model.refusal_of_enqueue(topic, [(b"work", 0), (b"work", 0)]) is not None:
             return
         if wake == "resume":
@@ -179,8 +176,7 @@ class Walk(WorkerSteps):
         """Close, with handles and streams in use, and open what the repositories kept.
 
         Whether the stamp of a finished or promoted job is among those "found at open" (O1) is left open. So a
-        job that is ready under the last stamp of all is put in first; where the limits forbid it, nothing is
-        closed.
+        job that is ready under the last stamp is put in first; where the limits forbid it, nothing is done.
         """
         if self.factory.jobs and not self.model.last_stamp_is_found():
             self._enqueue_work("a", ("now", 0))

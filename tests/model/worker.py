@@ -12,9 +12,7 @@ PATIENCE = 2.0
 
 
 class BlockedWorker:
-    """One thread in one reserve_one. Its own timeout is longer than our patience, so it cannot hide a lost
-    wake-up.
-    """
+    """One thread in one reserve_one, whose timeout is longer than our patience: it hides no lost wake-up."""
 
     def __init__(self, svc: JobService, topic: str) -> None:
         self._svc = svc

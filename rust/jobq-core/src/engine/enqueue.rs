@@ -94,7 +94,7 @@ impl<P: Payload> Engine<P> {
 
 impl<P: Payload> State<P> {
     /// The topic, made when it is new, if the limits let so many jobs in.
-    #[inline]
+    #[inline(always)]
     fn admit(&mut self, topic: TopicRef<'_>, more: u64) -> Result<u32, Error> {
         if let Some(limit) = self.limits.max_jobs {
             let live = self.total.live();
@@ -113,7 +113,7 @@ impl<P: Payload> State<P> {
     }
 
     /// Make the record of a new job and place it.
-    #[inline]
+    #[inline(always)]
     fn add(
         &mut self,
         topic: u32,
@@ -129,8 +129,8 @@ impl<P: Payload> State<P> {
         job.set_options(options, self.options.get(options));
         let slot = self.jobs.insert(job);
         self.ids.insert(id, slot);
-        let count = |counters: &mut Counters| counters.note_enqueued(1, created);
         let entry = due.map_or(Entry::Now, |due| self.entry(due));
+        let count = |counters: &mut Counters| counters.note_enqueued(1, created);
         match (step(Status::Created, Event::Enqueue(entry)), due) {
             (Some(Next::To(Status::Delayed)), Some(due)) => self.enter_delayed(slot, due, count),
             _ => self.enter_ready(slot, count),

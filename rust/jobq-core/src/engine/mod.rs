@@ -143,7 +143,7 @@ impl<P: Payload> Engine<P> {
         if sync::generation() != self.generation {
             return Err(Error::Closed(Closed::Forked));
         }
-        let Ok(mut state) = self.state.lock() else { return Err(Error::Internal) };
+        let Ok(state) = self.state.lock() else { return Err(Error::Internal) };
         if state.phase == Phase::Closed {
             return Err(Error::Closed(Closed::Closed));
         }

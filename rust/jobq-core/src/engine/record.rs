@@ -102,6 +102,17 @@ impl<P> Record<P> {
         self.flags = self.flags & !REASON | reason.map_or(0, Reason::code);
     }
 
+    /// How many dead letters fewer there are when it leaves its status; its reason is gone then.
+    #[inline(always)]
+    pub(crate) fn leave_dead(&mut self) -> u64 {
+        if self.status != Status::Canceled {
+            return 0;
+        }
+        let dead = self.reason().is_some_and(Reason::is_dead);
+        self.set_reason(None);
+        u64::from(dead)
+    }
+
     /// Whether it was recovered and not settled since: then it is granted alone.
     #[inline]
     pub(crate) fn is_alone(&self) -> bool {
@@ -197,6 +208,8 @@ impl Cold {
 /// The options that jobs share, each set once.
 pub(crate) struct OptionTable {
     entries: Slab<(JobOptions, u32), 64>,
+    /// The service's defaults, at hand: most jobs have them.
+    default: JobOptions,
     index: HashMap<JobOptions, u32>,
     defaults: u32,
 }
@@ -204,7 +217,8 @@ pub(crate) struct OptionTable {
 impl OptionTable {
     /// A table whose first entry, the service's defaults, stays for ever.
     pub(crate) fn new(defaults: &JobOptions) -> Self {
-        let mut table = Self { entries: Slab::new(), index: HashMap::new(), defaults: NIL };
+        let default = defaults.clone();
+        let mut table = Self { entries: Slab::new(), index: HashMap::new(), defaults: NIL, default };
         table.defaults = table.hold(defaults);
         table
     }
@@ -247,6 +261,6 @@ impl OptionTable {
 
     #[inline]
     pub(crate) fn get(&self, at: u32) -> Option<&JobOptions> {
-        self.entries.get(at).map(|(options, _)| options)
+        if at == self.defaults { Some(&self.default) } else { self.entries.get(at).map(|(options, _)| options) }
     }
 }

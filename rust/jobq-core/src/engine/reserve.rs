@@ -192,14 +192,34 @@ impl<P: Payload> State<P> {
     }
 
     /// Lease the topic's first job.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn grant_one(&mut self, topic: u32) -> Option<Held> {
         let there = self.topics.get_mut(topic)?;
         if there.paused || self.phase != Phase::Running || self.next_token.is_short() {
             return None;
         }
         let slot = there.ready.pop(&mut self.jobs)?;
-        self.lease(slot)
+        let (now, grain) = (self.now, self.clock.grain());
+        let job = self.jobs.get_mut(slot)?;
+        debug_assert!(
+            step(job.status, Event::Reserve) == Some(Next::To(Status::Reserved)),
+            "a ready queue holds ready jobs alone"
+        );
+        let token = self.next_token.take();
+        let lease = self.options.get(job.options).map_or(0, |options| options.lease);
+        let deadline = now.mono.0.saturating_add(lease).saturating_add(grain);
+        job.prev = self.leases.grant(token, slot, deadline, now.wall.0);
+        job.attempts = job.attempts.saturating_add(1);
+        job.status = Status::Reserved;
+        let (held, logs) = (Held { slot, id: job.id, token, deadline }, job.logs());
+        for counters in [&mut self.total, &mut there.counters] {
+            counters.shift(Status::Ready, Status::Reserved);
+            counters.note_reserved(now.wall.0);
+        }
+        self.near |= deadline <= now.mono.0 + grain * 2;
+        self.shifted(slot, topic, Status::Ready, Status::Reserved, logs);
+        self.note(slot);
+        Some(held)
     }
 
     /// Lease the topic's first jobs, at most `limit`. A recovered job ends the batch before it and is one of its own.
@@ -220,30 +240,8 @@ impl<P: Payload> State<P> {
         }
     }
 
-    /// Lease a job that was just taken from its queue.
-    #[inline]
-    fn lease(&mut self, slot: u32) -> Option<Held> {
-        let (now, grain) = (self.now, self.clock.grain());
-        let token = self.next_token.take();
-        let (options, leases) = (&self.options, &mut self.leases);
-        let job = self.jobs.get_mut(slot)?;
-        debug_assert!(
-            step(job.status, Event::Reserve) == Some(Next::To(Status::Reserved)),
-            "a ready queue holds ready jobs alone"
-        );
-        let lease = options.get(job.options).map_or(0, |options| options.lease);
-        let deadline = now.mono.0.saturating_add(lease).saturating_add(grain);
-        job.prev = leases.grant(token, slot, deadline, now.wall.0);
-        job.attempts = job.attempts.saturating_add(1);
-        let held = Held { slot, id: job.id, token, deadline };
-        self.near |= deadline <= now.mono.0 + grain * 2;
-        self.shift(slot, Status::Reserved, |_| (), |counters| counters.note_reserved(now.wall.0));
-        self.note(slot);
-        Some(held)
-    }
-
     /// Whether the job is still leased under this token.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn holds(&self, slot: u32, id: u64, token: u64) -> bool {
         self.jobs.get(slot).is_some_and(|job| {
             job.id == id
@@ -258,7 +256,7 @@ impl<P: Payload> State<P> {
     }
 
     /// What the caller gets of a lease that was just made.
-    #[inline]
+    #[inline(always)]
     fn grant_of(&self, held: Held) -> Option<Grant<P>> {
         let job = self.jobs.get(held.slot)?;
         let name = self.options.get(job.options).map(|options| &options.name).filter(|name| !name.is_empty());

@@ -19,6 +19,7 @@ impl Kept {
     }
 
     /// Whether so many jobs of so many bytes are too many.
+    #[inline]
     fn is_over(&self) -> bool {
         let count = u64::try_from(self.list.len()).unwrap_or(u64::MAX);
         self.bound.count.is_some_and(|bound| count > bound) || self.bound.size.is_some_and(|bound| self.size > bound)
@@ -31,7 +32,7 @@ impl<P: Payload> State<P> {
     }
 
     /// Keep a job that has just finished, as the youngest of its kind.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn keep(&mut self, slot: u32, reason: Option<Reason>, size: u32) {
         let kept = if reason.is_some_and(Reason::is_dead) { &mut self.dead } else { &mut self.finished };
         kept.size += u64::from(size);

@@ -202,7 +202,7 @@ fn accepted_of<'a>(handles: impl Iterator<Item = &'a Handle>, accepted: &[bool])
 
 impl<P: Payload> State<P> {
     /// Let only the holder pass.
-    #[inline]
+    #[inline(always)]
     fn judge(&self, handle: Handle, verb: &'static str) -> Result<(), Error> {
         if self.holds(handle.slot, handle.id.0, handle.token.0) {
             return Ok(());
@@ -236,7 +236,7 @@ impl<P: Payload> State<P> {
         }))
     }
 
-    #[inline]
+    #[inline(always)]
     fn settle(&mut self, handle: Handle, outcome: Outcome<'_>) -> Result<Status, Error> {
         let verb = outcome.verb();
         self.judge(handle, verb)?;

@@ -183,6 +183,7 @@ impl<P: Payload> State<P> {
     }
 
     /// Take the job out of its place: queue, wheel, lease or retention list. Its status and counts stay.
+    #[inline]
     pub(crate) fn uproot(&mut self, slot: u32) {
         let Some(job) = self.jobs.get_mut(slot) else { return };
         match job.status {
@@ -203,7 +204,7 @@ impl<P: Payload> State<P> {
     }
 
     /// Change the status of a job that stands in no place, and count it; `set` changes the record besides. Its topic.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn shift(
         &mut self,
         slot: u32,
@@ -213,21 +214,17 @@ impl<P: Payload> State<P> {
     ) -> u32 {
         let Some(job) = self.jobs.get_mut(slot) else { return NIL };
         let (from, topic, logs) = (job.status, job.topic, job.logs());
-        let mut dead = 0;
-        if from == Status::Canceled {
-            dead = u64::from(job.reason().is_some_and(Reason::is_dead));
-            job.set_reason(None);
-        }
+        let dead = job.leave_dead();
         job.status = to;
         set(job);
-        self.tally(topic, |counters| {
-            counters.shift(from, to);
-            counters.dead -= dead;
-            also(counters);
-        });
-        if logs && from != to {
-            self.log_change(slot, from, to);
+        if let Some(there) = self.topics.get_mut(topic) {
+            for counters in [&mut self.total, &mut there.counters] {
+                counters.shift(from, to);
+                counters.dead -= dead;
+                also(counters);
+            }
         }
+        self.shifted(slot, topic, from, to, logs);
         topic
     }
 
@@ -244,32 +241,43 @@ impl<P: Payload> State<P> {
     }
 
     /// Place an uprooted job last in its weight.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter_ready(&mut self, slot: u32, also: impl Fn(&mut Counters)) {
         let stamp = self.stamp();
-        let mut weight = 0;
-        let set = |job: &mut Record<P>| {
-            job.when = stamp;
-            weight = job.weight;
-        };
-        let topic = self.shift(slot, Status::Ready, set, also);
-        if self.planted.is(Planted::LostOrder) && self.jump_the_queue(slot) {
-            return;
+        let Some(job) = self.jobs.get_mut(slot) else { return };
+        let (from, logs, weight, topic) = (job.status, job.logs(), job.weight, job.topic);
+        let dead = job.leave_dead();
+        job.status = Status::Ready;
+        job.when = stamp;
+        if self.planted.is(Planted::LostOrder) && job.id % 3 == 0 {
+            job.when -= 1 << 22;
         }
-        if let Some(there) = self.topics.get_mut(topic) {
+        let Some(there) = self.topics.get_mut(topic) else { return };
+        for counters in [&mut self.total, &mut there.counters] {
+            counters.shift(from, Status::Ready);
+            counters.dead -= dead;
+            also(counters);
+        }
+        if self.planted.is(Planted::LostOrder) {
+            self.stand_back(slot);
+        } else {
             there.ready.push_back(&mut self.jobs, weight, slot);
             if !there.waiters.is_empty() {
                 self.touched.push(topic);
             }
         }
+        self.shifted(slot, topic, from, Status::Ready, logs);
     }
 
-    /// The planted fault of a lost order: every third job passes those before it.
-    fn jump_the_queue(&mut self, slot: u32) -> bool {
-        let Some(job) = self.jobs.get_mut(slot).filter(|job| job.id % 3 == 0) else { return false };
-        job.when -= 1 << 22;
-        self.stand_back(slot);
-        true
+    /// What is rare after a change of status: a line in the log, a record to write.
+    #[inline(always)]
+    pub(crate) fn shifted(&mut self, slot: u32, topic: u32, from: Status, to: Status, logs: bool) {
+        if logs && from != to {
+            self.log_change(slot, from, to);
+        }
+        if self.journal.is_some() {
+            self.soil(topic);
+        }
     }
 
     /// Place an uprooted job that was reserved where it was before, as its stamp says.
@@ -304,7 +312,7 @@ impl<P: Payload> State<P> {
     }
 
     /// End the life of an uprooted job: it is done, or canceled for a reason; kept as long as the retention says.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(&mut self, slot: u32, reason: Option<Reason>) {
         let now = self.now.wall.0;
         let mut size = 0;

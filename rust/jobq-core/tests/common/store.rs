@@ -1,0 +1,200 @@
+//! A repository in memory that outlives the service, and can be told to fail, to wait, or to call back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use jobq_core::clock::{Clock, ManualClock};
+use jobq_core::engine::{Config, Engine, Thread};
+use jobq_core::error::Error;
+use jobq_core::repository::{Change, Repository, Visit};
+
+use super::{Bytes, config};
+
+/// What is asked of a store before a commit of it, by the commit's number from 1.
+pub(crate) type Hook = Arc<dyn Fn(usize) -> Result<(), Error> + Send + Sync>;
+
+/// Batches in the order in which they were committed, each with its store's name.
+pub(crate) type Log = Arc<Mutex<Vec<(&'static str, Vec<Change>)>>>;
+
+type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
+
+#[derive(Default)]
+struct Inner {
+    data: Pairs,
+    commits: usize,
+    gets: usize,
+    closes: usize,
+    hook: Option<Hook>,
+    /// What the service did that the trait's page forbids.
+    breaches: Vec<&'static str>,
+}
+
+/// A repository in memory.
+pub(crate) struct Store {
+    name: &'static str,
+    log: Log,
+    inner: Mutex<Inner>,
+}
+
+impl Store {
+    pub(crate) fn new() -> Arc<Self> {
+        Self::named("store", &Log::default())
+    }
+
+    pub(crate) fn named(name: &'static str, log: &Log) -> Arc<Self> {
+        Self::with(name, log, Pairs::new())
+    }
+
+    fn with(name: &'static str, log: &Log, data: Pairs) -> Arc<Self> {
+        Arc::new(Self { name, log: Arc::clone(log), inner: Mutex::new(Inner { data, ..Inner::default() }) })
+    }
+
+    /// Another store that holds what this one holds now: what a crash at this moment would leave.
+    pub(crate) fn copy(&self) -> Arc<Self> {
+        Self::with(self.name, &Log::default(), self.data())
+    }
+
+    pub(crate) fn data(&self) -> Pairs {
+        self.inner.lock().unwrap().data.clone()
+    }
+
+    /// Change what it holds behind the service's back.
+    pub(crate) fn edit(&self, change: impl FnOnce(&mut Pairs)) {
+        change(&mut self.inner.lock().unwrap().data);
+    }
+
+    /// Flip a bit in the value of a key.
+    pub(crate) fn damage(&self, key: &[u8]) {
+        self.edit(|data| data.get_mut(key).expect("the key is there")[0] ^= 1);
+    }
+
+    /// Ask this before each commit from now on; the numbers begin again.
+    pub(crate) fn on_commit(&self, hook: impl Fn(usize) -> Result<(), Error> + Send + Sync + 'static) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.hook = Some(Arc::new(hook));
+        inner.commits = 0;
+    }
+
+    /// Ask nothing any more.
+    pub(crate) fn be_quiet(&self) {
+        self.inner.lock().unwrap().hook = None;
+    }
+
+    pub(crate) fn commits(&self) -> usize {
+        self.inner.lock().unwrap().commits
+    }
+
+    pub(crate) fn gets(&self) -> usize {
+        self.inner.lock().unwrap().gets
+    }
+
+    pub(crate) fn closes(&self) -> usize {
+        self.inner.lock().unwrap().closes
+    }
+
+    pub(crate) fn breaches(&self) -> Vec<&'static str> {
+        self.inner.lock().unwrap().breaches.clone()
+    }
+
+    /// Make it ready for the next service.
+    fn reopened(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        (inner.commits, inner.gets, inner.closes) = (0, 0, 0);
+    }
+
+    fn used(&self) -> std::sync::MutexGuard<'_, Inner> {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.closes > 0 {
+            inner.breaches.push("used after its close");
+        }
+        inner
+    }
+}
+
+impl Repository for Store {
+    fn durable(&self) -> bool {
+        true
+    }
+
+    fn load(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        drop(self.used());
+        let pairs = self.data();
+        pairs.iter().filter(|(key, _)| key.starts_with(prefix)).try_for_each(|(key, value)| visit(key, value))
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<(), Error> {
+        let (hook, number) = {
+            let mut inner = self.used();
+            inner.commits += 1;
+            (inner.hook.clone(), inner.commits)
+        };
+        hook.map_or(Ok(()), |hook| hook(number))?;
+        let mut inner = self.inner.lock().unwrap();
+        for change in batch {
+            match change {
+                Change::Put(key, value) => drop(inner.data.insert(key.clone(), value.clone())),
+                Change::Delete(key) => drop(inner.data.remove(key)),
+            }
+        }
+        self.log.lock().unwrap().push((self.name, batch.to_vec()));
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let mut inner = self.used();
+        inner.gets += 1;
+        Ok(inner.data.get(key).cloned())
+    }
+
+    fn compact(&self) -> Result<u64, Error> {
+        drop(self.used());
+        Ok(7)
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.closes += 1;
+        if inner.closes > 1 {
+            inner.breaches.push("closed twice");
+        }
+        Ok(())
+    }
+}
+
+/// The error of a store that was told to fail.
+pub(crate) fn disk_full() -> Error {
+    Error::Repository(Arc::new(std::io::Error::other("disk full")))
+}
+
+/// A service of one store in both roles.
+pub(crate) fn open(clock: &Arc<ManualClock>, store: &Arc<Store>) -> Arc<Engine<Bytes>> {
+    open_with(clock, store, store, |_| ())
+}
+
+/// A service of a store in each role.
+pub(crate) fn open_with(
+    clock: &Arc<ManualClock>,
+    jobs: &Arc<Store>,
+    topics: &Arc<Store>,
+    change: impl FnOnce(&mut Config),
+) -> Arc<Engine<Bytes>> {
+    try_open(clock, jobs, topics, change).unwrap()
+}
+
+/// As [`open_with`], when it may be refused.
+pub(crate) fn try_open(
+    clock: &Arc<ManualClock>,
+    jobs: &Arc<Store>,
+    topics: &Arc<Store>,
+    change: impl FnOnce(&mut Config),
+) -> Result<Arc<Engine<Bytes>>, Error> {
+    jobs.reopened();
+    topics.reopened();
+    let mut config = config(Clock::Manual(Arc::clone(clock)));
+    let jobs: Arc<dyn Repository> = Arc::clone(jobs) as Arc<dyn Repository>;
+    let is_one = Arc::ptr_eq(&jobs, &(Arc::clone(topics) as Arc<dyn Repository>));
+    config.topics = if is_one { Arc::clone(&jobs) } else { Arc::clone(topics) as Arc<dyn Repository> };
+    config.jobs = jobs;
+    change(&mut config);
+    Engine::open(&Thread, config)
+}
