@@ -36,7 +36,11 @@ def test_batches_of_1000(benchmark: Benchmark, svc: jobq.JobService, depth: int)
     topic, delays = svc.topic("delay"), random_delays()
     fill_jobq_batches(scaled(benchmark, depth), topic, delays, BATCH)
     measure(
-        benchmark, title(depth), lambda n: fill_jobq_batches(n * BATCH, topic, delays, BATCH), turns=20, per=BATCH
+        benchmark,
+        title(depth),
+        lambda n: fill_jobq_batches(n * BATCH, topic, delays, BATCH),
+        turns=20,
+        per=BATCH,
     )
 
 
@@ -57,8 +61,15 @@ def test_promote(benchmark: Benchmark, weights: int) -> None:
 
         def fill(n: int) -> None:
             svc.done_many(topic.reserve(10_000_000, timeout=0))
-            topic.enqueue_many([(PAYLOAD, at * 40_503 % weights - weights // 2) for at in range(n)], delay=3_600)
+            topic.enqueue_many(
+                [(PAYLOAD, at * 40_503 % weights - weights // 2) for at in range(n)], delay=3_600
+            )
 
         measure(
-            benchmark, "promote, per job", lambda _: clock.advance(3_600), turns=200_000, prepare=fill, rounds=5
+            benchmark,
+            "promote, per job",
+            lambda _: clock.advance(3_600),
+            turns=200_000,
+            prepare=fill,
+            rounds=5,
         )

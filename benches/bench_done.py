@@ -79,7 +79,9 @@ def with_block(jobs: list[jobq.Job]) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", [done, retry, retry_error, release, cancel, extend, log, with_block], ids=lambda verb: verb.__name__
+    "verb",
+    [done, retry, retry_error, release, cancel, extend, log, with_block],
+    ids=lambda verb: verb.__name__,
 )
 def test_held(benchmark: Benchmark, verb: Callable[[list[jobq.Job]], None]) -> None:
     held = Held()

@@ -61,9 +61,7 @@ def unfrozen(n: int, topic: jobq.Topic) -> None:
 @pytest.mark.parametrize(
     "form", [plain, weight, keyword, rotating, options, unfrozen], ids=lambda form: form.__name__
 )
-def test_handle(
-    benchmark: Benchmark, svc: jobq.JobService, form: Callable[[int, jobq.Topic], None]
-) -> None:
+def test_handle(benchmark: Benchmark, svc: jobq.JobService, form: Callable[[int, jobq.Topic], None]) -> None:
     topic = svc.topic("enqueue")
 
     def empty(n: int) -> None:

@@ -15,7 +15,7 @@ from benches.common import FIGURES, Benchmark, Figure, scaled
 from benches.delayed import Entry, fill_heap, random_delays
 from benches.memory import in_child, resident
 
-MIB = 1 << 20
+MB = 1_000_000
 
 
 def note(benchmark: Benchmark, group: str, value: float, unit: str) -> None:
@@ -51,9 +51,9 @@ def test_heap_entry(benchmark: Benchmark) -> None:
 @pytest.mark.parametrize("kind", ["topics", "weights"])
 def test_topics(benchmark: Benchmark, kind: str) -> None:
     size, _ = probed(benchmark, kind, 100_000)
-    note(benchmark, "memory, 100,000 topics", size / MIB, "MiB")
+    note(benchmark, "memory, 100,000 topics", size / MB, "MB")
 
 
 def test_lives(benchmark: Benchmark) -> None:
     size, _ = probed(benchmark, "lives", 5_000_000)
-    note(benchmark, "memory, growth from 10 % to 100 % of 5,000,000 lives", size / MIB, "MiB")
+    note(benchmark, "memory, growth from 10 % to 100 % of 5,000,000 lives", size / MB, "MB")

@@ -96,7 +96,11 @@ def measure(
     seconds: list[float] = benchmark.stats.stats.data
     low, median, high = (part / (number * per) * 1e9 for part in statistics.quantiles(seconds, n=4))
     benchmark.extra_info.update(
-        operations=number * per, ns_per_operation=median, quartiles=[low, high], payload=len(PAYLOAD), load=os.getloadavg()
+        operations=number * per,
+        ns_per_operation=median,
+        quartiles=[low, high],
+        payload=len(PAYLOAD),
+        load=os.getloadavg(),
     )
     FIGURES.append(Figure(group, benchmark.name.removeprefix("test_"), median, low, high, "ns"))
 

@@ -52,14 +52,24 @@ def fill_jobq_batches(n: int, topic: jobq.Topic, delays: list[float], batch: int
         topic.enqueue_many(payloads, delay=delays[at % len(delays)])
 
 
-def fill_heap(n: int, heap: list[Entry], delays: list[float], serial: Iterator[int], batch: int = 1) -> None:
-    """One push for each job; those of one batch share a delay, as in fill_jobq_batches."""
+def fill_heap(n: int, heap: list[Entry], delays: list[float], serial: Iterator[int]) -> None:
+    """One push for each job."""
     payload, push, now = PAYLOAD, heapq.heappush, time.time
-    given = [delay for delay in delays for _ in range(batch)][: max(n, 1)] if batch > 1 else delays
     while n > 0:
-        for delay in given[:n]:
+        for delay in delays[:n]:
             push(heap, (now() + delay, next(serial), payload))
-        n -= len(given)
+        n -= len(delays)
+
+
+def fill_heap_batches(
+    n: int, heap: list[Entry], delays: list[float], serial: Iterator[int], batch: int
+) -> None:
+    """The same dues as fill_jobq_batches; a heap takes them one by one all the same."""
+    payload, push, now = PAYLOAD, heapq.heappush, time.time
+    for at in range(n // batch):
+        due = now() + delays[at % len(delays)]
+        for _ in range(batch):
+            push(heap, (due, next(serial), payload))
 
 
 def touch(size: int) -> None:
@@ -75,30 +85,33 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def fill(number: int, blocks: int, topic: jobq.Topic, heap: list[Entry], *, batches: bool) -> dict[str, object]:
+def fill(
+    number: int, blocks: int, topic: jobq.Topic, heap: list[Entry], *, batches: bool
+) -> dict[str, object]:
     """Fill both in turn; nanoseconds per job, and the ratio of each pair of blocks."""
     delays, serial = random_delays(), count()
     size = number // blocks // BATCH * BATCH
     ours: list[float] = []
     theirs: list[float] = []
+
+    def fill_ours() -> None:
+        if batches:
+            fill_jobq_batches(size, topic, delays, BATCH)
+        else:
+            fill_jobq(size, topic, delays)
+
+    def fill_theirs() -> None:
+        if batches:
+            fill_heap_batches(size, heap, delays, serial, BATCH)
+        else:
+            fill_heap(size, heap, delays, serial)
+
     for block in range(blocks):
-        # Each block has delays of its own, so that no due date is met twice.
-        source = random.Random(block)
-        delays = [delay + source.random() for delay in delays]
-        pair: list[Callable[[], None]] = [
-            lambda: ours.append(
-                timed(
-                    lambda: (
-                        fill_jobq_batches(size, topic, delays, BATCH) if batches else fill_jobq(size, topic, delays)
-                    )
-                )
-            ),
-            lambda: theirs.append(
-                timed(lambda: fill_heap(size, heap, delays, serial, BATCH if batches else 1))
-            ),
-        ]
-        for side in pair if block % 2 else pair[::-1]:
-            side()
+        source = random.Random(block)  # delays of its own for each block, so that dues do not repeat
+        delays[:] = [delay + source.random() for delay in delays]
+        pair = [(fill_ours, ours), (fill_theirs, theirs)]
+        for run, seconds in pair if block % 2 else pair[::-1]:
+            seconds.append(timed(run))
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return {
         "jobs": size * blocks,
@@ -130,7 +143,12 @@ def promote(svc: jobq.JobService, topic: jobq.Topic, number: int, *, weights: bo
     ready = topic.stats().ready
     if ready != number:
         raise SystemExit(f"{ready:,} of {number:,} jobs were promoted: not measured")
-    return {"jobs": number, "seconds": seconds, "slice_ms": max(slices) / 1e6, "slice_p50_ms": statistics.median(slices) / 1e6}
+    return {
+        "jobs": number,
+        "seconds": seconds,
+        "slice_ms": max(slices) / 1e6,
+        "slice_p50_ms": statistics.median(slices) / 1e6,
+    }
 
 
 def main(form: str, number: int) -> None:

@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 import jobq
-from benches.common import PAYLOAD, cycle_handle
+from benches.common import PAYLOAD, cycle_handle, warm
 from benches.delayed import BATCH, fill_jobq_batches, random_delays
 
 ROOT = Path(__file__).parent.parent
-FIRST_LIVES = 10  # a tenth of the lives comes before the first reading: the retention is full, the allocator settled
+TENTH = 10  # of the lives come before the first reading, and as many as fill the retention: the allocator has settled
 
 
 def resident() -> int:
@@ -34,7 +34,8 @@ def probe(kind: str, number: int) -> int:
         delays, payloads = random_delays(), [PAYLOAD] * BATCH
         cycle_handle(1_000, topic)
         if kind == "lives":
-            cycle_handle(number // FIRST_LIVES, topic)
+            warm(topic)
+            cycle_handle(number // TENTH, topic)
         before = resident()
         match kind:
             case "ready":
@@ -47,7 +48,7 @@ def probe(kind: str, number: int) -> int:
                     for weight in range(5 if kind == "weights" else 1):
                         svc.enqueue(f"topic-{serial}", PAYLOAD, weight * 1_000)
             case "lives":
-                cycle_handle(number - number // FIRST_LIVES, topic)
+                cycle_handle(number - number // TENTH, topic)
             case _:
                 raise SystemExit(f"no such kind: {kind}")
         return resident() - before

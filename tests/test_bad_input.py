@@ -149,7 +149,9 @@ INTEGERS = [
     Spot("delete-several", "id", lambda w, v: w.svc.delete([w.delayed, v]), least=1),
     Spot("find", "after", lambda w, v: w.svc.find(after=v), optional=True),
     Spot("find", "limit", lambda w, v: w.svc.find(limit=v), optional=True),
-    Spot("JobService", "max_crashes", lambda _, v: JobService(max_crashes=v).close(), most=255, optional=True),
+    Spot(
+        "JobService", "max_crashes", lambda _, v: JobService(max_crashes=v).close(), most=255, optional=True
+    ),
     Spot("open", "max_crashes", lambda _, v: jobq.open(max_crashes=v).close(), most=255, optional=True),
     Spot("JobOptions", "max_retries", lambda _, v: JobOptions(max_retries=v), most=2**32 - 1, optional=True),
     Spot("Retention", "count", lambda _, v: Retention(count=v), most=None, optional=True),

@@ -1,4 +1,4 @@
-"""Holds everything that can be seen of a service against the model, after every step: the invariants I1 to I20.
+"""Holds everything that can be seen of a service against the model, after every step: invariants I1 to I20.
 
 I1: counts equal a recount of `find()`, and every job is accounted for. I2: `verify()` is silent. I3, I4: one
 lease per job, tokens ascend. I7, I11: nothing is Delayed or Reserved beyond its instant. I9: retries are

@@ -298,14 +298,28 @@ fn operated(result: &Result<(), Error>) {
     assert!(result.is_ok() || refused, "{result:?}");
 }
 
-/// What no crash may change: all counts of events but those that opening makes.
-fn events(engine: &Engine<Bytes>) -> Counters {
-    let mut events = engine.stats(&Thread).unwrap().counters;
-    (events.dead, events.cancellations, events.recoveries) = (0, 0, 0);
-    for status in Status::ALL {
-        *events.gauge(status) = 0;
+/// What no crash may change: all counts of events, of each topic and of all, but those that opening makes.
+fn events(engine: &Engine<Bytes>) -> Vec<Counters> {
+    let names = engine.topics(&Thread).unwrap();
+    let topics = names.iter().map(|name| engine.topic_stats(&Thread, TopicRef::Name(name)).unwrap().counters);
+    let mut total = engine.stats(&Thread).unwrap().counters;
+    // Put together again from the topics', they differ when the clock stepped back.
+    for date in [
+        &mut total.first_enqueued_at,
+        &mut total.last_enqueued_at,
+        &mut total.first_reserved_at,
+        &mut total.last_reserved_at,
+    ] {
+        *date = 0;
     }
-    events
+    let mut all: Vec<Counters> = topics.chain([total]).collect();
+    for events in &mut all {
+        (events.dead, events.cancellations, events.recoveries) = (0, 0, 0);
+        for status in Status::ALL {
+            *events.gauge(status) = 0;
+        }
+    }
+    all
 }
 
 /// A job after a crash is the job before it, but that time went on and a reserved one is ready or poison.
