@@ -252,7 +252,7 @@ def test_L8_several_consumers_share_a_topic(factory: Factory) -> None:
     ids: list[int] = []
     for i in range(total // 10):
         ids += svc.enqueue_many("t", [(b"", i % 3)] * 10)
-    assert svc.join("t", timeout=20)
+    assert Background(svc.join, "t").result()
     svc.stop()
     seen = [id for consumer in consumers for id in consumer.result()]
     assert sorted(seen) == ids

@@ -297,7 +297,7 @@ def test_W1_never_a_ready_job_beside_a_waiter(factory: Factory) -> None:
         assert not (stats.ready and stats.waiting), stats
     for producer in producers:
         producer.result()
-    assert svc.join("t", timeout=20)
+    assert Background(svc.join, "t").result()
     recount(svc)
     svc.stop()
     for consumer in consumers:

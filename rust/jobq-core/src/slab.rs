@@ -36,10 +36,16 @@ pub struct Slab<T, const N: usize = SEGMENT> {
     len: usize,
 }
 
-impl<T, const N: usize> Slab<T, N> {
-    /// An empty slab, which owns no memory.
+impl<T> Slab<T> {
+    /// An empty slab, which owns no memory. One with other segments is made by `default`.
     #[must_use]
     pub const fn new() -> Self {
+        Self::empty()
+    }
+}
+
+impl<T, const N: usize> Slab<T, N> {
+    const fn empty() -> Self {
         Self { segments: Vec::new(), free: FreeSlots::new(), fresh: 0, len: 0 }
     }
 
@@ -145,7 +151,7 @@ impl<T, const N: usize> Slab<T, N> {
 
 impl<T, const N: usize> Default for Slab<T, N> {
     fn default() -> Self {
-        Self::new()
+        Self::empty()
     }
 }
 

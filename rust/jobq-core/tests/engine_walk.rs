@@ -36,6 +36,7 @@ enum Step {
     Resume { topic: usize },
     Advance { ms: u64 },
     Jump { ms: i64 },
+    /// Where nothing is remembered there is none.
     Crash,
 }
 
@@ -75,7 +76,7 @@ fn end() -> impl Strategy<Value = End> {
     ]
 }
 
-fn step(crashes: u32) -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Step> {
     let (topic, pick, id) = (0..3_usize, any::<usize>(), any::<u64>());
     prop_oneof![
         12 => (topic.clone(), -2..3_i16, schedule(), prop::option::of(0..3_usize))
@@ -96,7 +97,7 @@ fn step(crashes: u32) -> impl Strategy<Value = Step> {
         2 => topic.prop_map(|topic| Step::Resume { topic }),
         6 => (0..2_500_u64).prop_map(|ms| Step::Advance { ms }),
         1 => (-3_000..3_000_i64).prop_map(|ms| Step::Jump { ms }),
-        crashes => Just(Step::Crash),
+        5 => Just(Step::Crash),
     ]
 }
 
@@ -357,13 +358,13 @@ proptest! {
 
     /// Whatever is done in whatever order, indexes, counters and places agree.
     #[test]
-    fn every_count_is_exact_after_every_step(steps in prop::collection::vec(step(0), 1..250)) {
+    fn every_count_is_exact_after_every_step(steps in prop::collection::vec(step(), 1..250)) {
         run(Walk::in_memory(), steps);
     }
 
     /// What was acknowledged survives a crash at any moment, and old leases do not.
     #[test]
-    fn nothing_acknowledged_is_lost_in_a_crash(steps in prop::collection::vec(step(5), 1..200)) {
+    fn nothing_acknowledged_is_lost_in_a_crash(steps in prop::collection::vec(step(), 1..200)) {
         run(Walk::with_store(), steps);
     }
 }

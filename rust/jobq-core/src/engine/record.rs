@@ -218,7 +218,7 @@ impl OptionTable {
     /// A table whose first entry, the service's defaults, stays for ever.
     pub(crate) fn new(defaults: &JobOptions) -> Self {
         let default = defaults.clone();
-        let mut table = Self { entries: Slab::new(), index: HashMap::new(), defaults: NIL, default };
+        let mut table = Self { entries: Slab::default(), index: HashMap::new(), defaults: NIL, default };
         table.defaults = table.hold(defaults);
         table
     }
