@@ -38,7 +38,7 @@ test: $(INSTALLED) $(VENV)/.group-test planted ## the same build, then every Rus
 	$(BIN)/python scripts/run_cargo_tests.py
 	@rm -f target/test-report*.xml
 	$(BIN)/python -m pytest --hypothesis-profile=ci --junitxml=target/test-report.xml
-	$(BIN)/python -m pytest tests/test_model.py --hypothesis-profile=explore --junitxml=target/test-report-explore.xml
+	$(BIN)/python -m pytest tests/model/test_model.py --hypothesis-profile=explore --junitxml=target/test-report-explore.xml
 	$(BIN)/python scripts/check_skips.py target/test-report.xml target/test-report-explore.xml
 	$(BIN)/python scripts/check_names.py target/test-report.xml
 

@@ -1,8 +1,9 @@
 """Batches of 10, 100 and 1,000: enqueue_many, reserve and done_many in turn, per job.
 
-Machine and interpreter: printed above the tables. Method: a loop of whole batches per round, 15 rounds, median;
-collector on; one payload of 64 bytes; retention full. Baselines in the same run: the single cycle by handle, put and
-get of queue.PriorityQueue and queue.SimpleQueue and heapq one at a time (they have no batches), a third of noop3.
+Machine and interpreter: printed above the tables. Method: a loop of whole batches per round, 15 rounds,
+median; collector on; one payload of 64 bytes; retention full. Baselines in the same run: the single cycle by
+handle, put and get of queue.PriorityQueue and queue.SimpleQueue and heapq one at a time (they have no
+batches), a third of noop3.
 """
 
 from __future__ import annotations

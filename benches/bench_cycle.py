@@ -1,8 +1,9 @@
-"""The whole life of one job: enqueue, reserve_one, done; shallow, and beside 1,000, 100,000 and 1,000,000 queued jobs.
+"""The whole life of one job: enqueue, reserve_one, done; shallow, and beside up to 1,000,000 queued jobs.
 
-Machine and interpreter: printed above the tables. Method: a loop of N turns per round, 15 rounds, median; collector on;
-one payload of 64 bytes; the service has finished 110,000 jobs before, so that its retention is full. Baselines in the
-same run: noop3, jobq's and SimpleQueue's cheapest calls, queue.PriorityQueue, heapq, queue.SimpleQueue (common.py).
+Machine and interpreter: printed above the tables. Method: a loop of N turns per round, 15 rounds, median;
+collector on; one payload of 64 bytes; the service has finished 110,000 jobs before, so that its retention is
+full. Baselines in the same run: noop3, jobq's and SimpleQueue's cheapest calls, queue.PriorityQueue, heapq,
+queue.SimpleQueue (common.py).
 """
 
 from __future__ import annotations

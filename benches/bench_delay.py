@@ -1,8 +1,9 @@
-"""Delayed jobs: enqueue with a delay, one at a time and in batches, beside 0 to 1,000,000 delayed ones; promoting.
+"""Delayed jobs: enqueue with a delay, single and in batches, beside up to 1,000,000 delayed ones; promoting.
 
-Machine and interpreter: printed above the tables. Method: a loop of N turns per round, 15 rounds, median; collector on;
-one payload of 64 bytes; delays from an hour to a day, the same in every run. Baseline in the same run:
-heapq.heappush of (time() + delay, serial number, payload). Ten million at once: `python -m benches.ratios`.
+Machine and interpreter: printed above the tables. Method: a loop of N turns per round, 15 rounds, median;
+collector on; one payload of 64 bytes; delays from an hour to a day, the same in every run. Baseline in the
+same run: heapq.heappush of (time() + delay, serial number, payload). Ten million at once: `python -m
+benches.ratios`.
 """
 
 from __future__ import annotations

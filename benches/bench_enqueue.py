@@ -1,8 +1,9 @@
 """enqueue alone: N jobs into a topic that is empty before each round, in each form the call has.
 
-Machine and interpreter: printed above the tables. Method: a loop of N turns per round, 15 rounds, median; collector on;
-one payload of 64 bytes; what a round queued is taken out untimed, so that records are used again. Baselines in the
-same run: put of queue.PriorityQueue and queue.SimpleQueue, heapq.heappush, and noop3 (common.py).
+Machine and interpreter: printed above the tables. Method: a loop of N turns per round, 15 rounds, median;
+collector on; one payload of 64 bytes; what a round queued is taken out untimed, so that records are used
+again. Baselines in the same run: put of queue.PriorityQueue and queue.SimpleQueue, heapq.heappush, and noop3
+(common.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""RAM: bytes per queued job beyond its payload, 100,000 topics with one job or five weights each, growth over lives.
+"""RAM: bytes per queued job beyond its payload, 100,000 topics, growth over the lives of jobs.
 
-Machine and interpreter: printed above the tables. Method: the difference of VmRSS in a fresh process for each row, one
-round; the seconds in the table above are of no interest, the bytes stand in the summary and in extra_info. Baseline in
-the same run: heapq entries of (due, serial number, payload).
+Machine and interpreter: printed above the tables. Method: the difference of VmRSS in a fresh process for each
+row, one round; the seconds in the table above are of no interest, the bytes stand in the summary and in
+extra_info. Baseline in the same run: heapq entries of (due, serial number, payload).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """reserve_one, reserve and consume on a topic with enough ready jobs, and the poll of an empty one.
 
-Machine and interpreter: printed above the tables. Method: N jobs are queued untimed, then all are reserved in one loop,
-15 rounds, median; collector on; the handles are kept until the round is over, settling them is not timed. Baselines in
-the same run: get of queue.PriorityQueue and queue.SimpleQueue, heapq.heappop, and noop3 (common.py).
+Machine and interpreter: printed above the tables. Method: N jobs are queued untimed, then all are reserved in
+one loop, 15 rounds, median; collector on; the handles are kept until the round is over, settling them is not
+timed. Baselines in the same run: get of queue.PriorityQueue and queue.SimpleQueue, heapq.heappop, and noop3
+(common.py).
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def test_consume(benchmark: Benchmark, svc: jobq.JobService, batch: int) -> None
     def run(n: int) -> None:
         held = stock.held
         for job in stock.topic.consume(batch=batch, idle=0):
-            held.append(job)  # noqa: PERF402  # a loop is how it is used
+            held.append(job)
 
     measure(benchmark, GROUP, run, prepare=stock.fill)
 

@@ -1,8 +1,9 @@
-"""Blocked hand-off between two threads: ping-pong with and without a timeout, and a stream from one to the other.
+"""Blocked hand-off between two threads: ping-pong with and without a timeout, and a stream.
 
-Machine and interpreter: printed above the tables. Method: a loop of round trips, or one stream of N jobs, per round,
-15 rounds, median; collector on; jobq settles each job, which SimpleQueue has no need to. Baseline in the same run:
-queue.SimpleQueue, with the same timeout where there is one. Thread switches make this the noisiest file of all.
+Machine and interpreter: printed above the tables. Method: a loop of round trips, or one stream of N jobs, per
+round, 15 rounds, median; collector on; jobq settles each job, which SimpleQueue has no need to. Baseline in
+the same run: queue.SimpleQueue, with the same timeout where there is one. Thread switches make this the
+noisiest file of all.
 """
 
 from __future__ import annotations

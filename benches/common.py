@@ -1,9 +1,9 @@
-"""What the benches share: the loops of jobq and of its peers, the helper that times them, the line on the machine.
+"""What the benches share: loops of jobq and its peers, the helper that times them, the machine.
 
 Baselines, all of one process and one loop shape (`for _ in range(n)` inside a function):
 
-noop3           three calls of `deque.clear` on an empty deque: a C method without arguments that does nothing. The public
-                API has no such method of its own (`Topic.noop` does not exist), so the peer is the interpreter's.
+noop3           three calls of `deque.clear` on an empty deque: a C method that takes and does nothing. The
+                public API has none (`Topic.noop` does not exist), so the peer is the interpreter's.
 reserve_empty   `Topic.reserve_one(timeout=0)` on an empty topic, jobq's own cheapest call with an answer.
 simple_empty    `queue.SimpleQueue.empty`, another C method that does next to nothing.
 priority_queue  `queue.PriorityQueue` put and get of (weight, serial number, payload).
@@ -21,7 +21,6 @@ import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from queue import PriorityQueue, SimpleQueue
 from typing import Any, Protocol, TypeAlias
@@ -31,7 +30,7 @@ import jobq
 PAYLOAD = b"x" * 64
 ROUNDS = 15
 CHECKED = 20  # turns, and depth / 1,000, where nothing is measured
-KEPT = 100_000  # finished jobs that the default retention keeps: a service is in its steady state after as many lives
+KEPT = 100_000  # finished jobs that the default retention keeps; after as many lives a service is steady
 
 Run: TypeAlias = Callable[[int], object]
 Item: TypeAlias = tuple[int, int, bytes]
@@ -81,7 +80,7 @@ def measure(
     prepare: Run | None = None,
     rounds: int = ROUNDS,
 ) -> None:
-    """Time `run(turns)`, each round after an untimed `prepare(turns)`; report nanoseconds for each of turns * per."""
+    """Time `run(turns)`, each round after an untimed `prepare(turns)`; report ns for each of turns * per."""
     number = scaled(benchmark, turns, CHECKED)
     benchmark.group = group
 
@@ -113,15 +112,23 @@ def scaled(benchmark: Benchmark, full: int, checked: int = CHECKED * 50) -> int:
 def machine() -> list[str]:
     """Machine, interpreter and load, without which a figure means nothing."""
     flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    built = f"PGO {'yes' if '--enable-optimizations' in flags else 'no'}, LTO {'yes' if '--with-lto' in flags else 'no'}"
+    built = ", ".join(
+        f"{what} {'yes' if flag in flags else 'no'}"
+        for what, flag in (
+            ("PGO", "--enable-optimizations"),
+            ("LTO", "--with-lto"),
+            ("shared", "--enable-shared"),
+        )
+    )
     cpus = len(os.sched_getaffinity(0))
     loads = " ".join(f"{load:.1f}" for load in os.getloadavg())
     pages = _line("/sys/kernel/mm/transparent_hugepage/enabled", "[").partition("[")[2].partition("]")[0]
+    cpu = _line("/proc/cpuinfo", "model name").partition(":")[2].strip() or platform.machine()
+    system = f"{platform.system()} {platform.release()}, huge pages {pages or 'unknown'}"
+    python = f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}"
     return [
-        f"machine: {_line('/proc/cpuinfo', 'model name').partition(':')[2].strip()}, {cpus} cpus, "
-        f"{platform.system()} {platform.release()}, huge pages {pages or 'unknown'}",
-        f"interpreter: {platform.python_implementation()} {platform.python_version()}, "
-        f"{platform.python_compiler()}, {built}; jobq {jobq.__version__}",
+        f"machine: {cpu}, {cpus} cpus, {system}",
+        f"interpreter: {python}, {built}; jobq {jobq.__version__}",
         f"load: {loads} (above {cpus} other work shares the cpus; figures below are then for orientation)",
     ]
 
@@ -139,7 +146,7 @@ def warm(topic: jobq.Topic, lives: int = KEPT + KEPT // 10) -> None:
     cycle_handle(lives, topic)
 
 
-# -- loops that do nothing -----------------------------------------------------------------------------------------
+# -- loops that do nothing ----------------------------------------------------------------------
 
 
 def loop(n: int) -> None:
@@ -170,7 +177,7 @@ def reserve_empty(n: int, topic: jobq.Topic) -> None:
         topic.reserve_one(timeout=0)
 
 
-# -- whole lives of one job ----------------------------------------------------------------------------------------
+# -- whole lives of one job ---------------------------------------------------------------------
 
 
 def cycle_handle(n: int, topic: jobq.Topic) -> None:

@@ -1,9 +1,9 @@
-"""The frame of a bench run: the machine above it, the figures per operation below it, a fresh service for each bench."""
+"""The frame of a bench run: the machine above it, the figures per operation below it, a fresh service for
+each bench."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
 import pytest
 
@@ -16,12 +16,14 @@ def pytest_report_header() -> list[str]:
     return machine()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The tables above are per round; people think in operations. Groups and rows in the order they ran."""
     if not FIGURES:
         return
     terminalreporter.section("per operation: median (quartiles), and times the first row of its group")
-    for group, rows in groupby(FIGURES, key=lambda figure: figure.group):
+    for group in dict.fromkeys(figure.group for figure in FIGURES):
+        rows = [figure for figure in FIGURES if figure.group == group]
         terminalreporter.write_line(group)
         first: float | None = None
         for row in rows:

@@ -17,7 +17,7 @@ Pair = tuple[bytes, int]
 
 
 def pairs(depth: int, *, distinct: bool = False) -> list[Pair]:
-    """What is queued, and after it what the turns add: weights uniform over all there are, the same in every run.
+    """What is queued, and after it what the turns add: uniform weights, the same in every run.
 
     All share one payload, or each has its own, in an order that is not that of their addresses.
     """
@@ -66,7 +66,7 @@ def deep_heap(depth: int, given: list[Pair]) -> Run:
     """heapq on a list; filled by pushes, as by a running program."""
     heap: list[Item] = []
     serial = count()
-    push, pop = heapq.heappush, heapq.heappop
+    push = heapq.heappush
     for payload, weight in islice(given, depth):
         push(heap, (weight, next(serial), payload))
     turns = given[depth:]

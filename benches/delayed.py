@@ -1,9 +1,10 @@
-"""Millions of delayed jobs in a process of their own: the first fill beside heapq, then a tenth of them coming due.
+"""Millions of delayed jobs in a process of their own: the first fill beside heapq, then a tenth of them
+coming due.
 
-`python -m benches.delayed single 10000000` (or `batches`) prints its figures as JSON. Memory is written once before,
-because the first touch of a page that the machine has not backed yet costs more than what is measured. jobq and the
-heap are filled in turn, in blocks, and stand side by side. Jobs come due by the real clock; then calls of another topic
-run one slice each, whose CPU time bounds how long the lock was held.
+`python -m benches.delayed single 10000000` (or `batches`) prints its figures as JSON. Memory is written once
+before, because the first touch of a page that the machine has not backed yet costs more than what is
+measured. jobq and the heap are filled in turn, in blocks, and stand side by side. Jobs come due by the real
+clock; then calls of another topic run one slice each, whose CPU time bounds how long the lock was held.
 """
 
 from __future__ import annotations
@@ -124,9 +125,10 @@ def fill(
 def promote(svc: jobq.JobService, topic: jobq.Topic, number: int, *, weights: bool) -> dict[str, object]:
     """Queue jobs that come due soon, let them, and time the slices that promote them."""
     source = random.Random(4)
+    drawn = [source.randrange(-32_768, 32_768) if weights else 0 for _ in range(number)]
     start = time.monotonic()
-    for _ in range(number // BATCH):
-        batch = [(PAYLOAD, source.randrange(-32_768, 32_768) if weights else 0) for _ in range(BATCH)]
+    for first in range(0, number, BATCH):
+        batch = [(PAYLOAD, weight) for weight in drawn[first : first + BATCH]]
         topic.enqueue_many(batch, delay=LEAD + source.random() * SPREAD)
     taken = time.monotonic() - start
     if taken > LEAD:

@@ -1,4 +1,5 @@
-"""Handing jobs from thread to thread: ping-pong, stream, Ctrl-C in a wait, idle waiters; SimpleQueue as the peer."""
+"""Handing jobs from thread to thread: ping-pong, stream, Ctrl-C in a wait, idle waiters; SimpleQueue as the
+peer."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
@@ -19,7 +20,7 @@ PATIENCE = 60.0  # the timeout that is given, and never passes
 
 
 @contextmanager
-def partner(work: Callable[[], None], end: Callable[[], object]) -> Iterator[None]:
+def partner(work: Callable[[], None], end: Callable[[], object]) -> Generator[None]:
     """Run `work` in a thread; `end` makes it return."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -33,7 +34,7 @@ def partner(work: Callable[[], None], end: Callable[[], object]) -> Iterator[Non
 
 
 @contextmanager
-def ping_pong(svc: jobq.JobService, timeout: float | None = None) -> Iterator[Run]:
+def ping_pong(svc: jobq.JobService, timeout: float | None = None) -> Generator[Run]:
     """Round trips over two topics: each side blocks until the other has enqueued; both settle with done()."""
     ping, pong = svc.topic("ping"), svc.topic("pong")
 
@@ -63,7 +64,7 @@ def ping_pong(svc: jobq.JobService, timeout: float | None = None) -> Iterator[Ru
 
 
 @contextmanager
-def ping_pong_simple(timeout: float | None = None) -> Iterator[Run]:
+def ping_pong_simple(timeout: float | None = None) -> Generator[Run]:
     """The same over two SimpleQueues."""
     ping: SimpleQueue[bytes] = SimpleQueue()
     pong: SimpleQueue[bytes] = SimpleQueue()
@@ -152,7 +153,7 @@ def interrupt_seconds(rounds: int) -> list[float]:
 
 
 def idle_cost(waiters: int, seconds: float) -> tuple[float, int]:
-    """CPU seconds and voluntary context switches of a process whose threads all wait for a job that does not come."""
+    """CPU seconds and context switches (voluntary) while threads wait for a job that never comes."""
     with jobq.JobService() as svc:
         topic = svc.topic("idle")
 

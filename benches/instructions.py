@@ -1,8 +1,9 @@
 """Instructions per operation, counted by valgrind's callgrind: exact where wall time is noise.
 
-`python -m benches.instructions [NAME ...]`: each row is the difference of two runs of different length in fresh
-interpreters (`-S`, a fixed hash seed), divided by the turns between them, so that start, import and warm-up cancel. The
-loop is counted too; its own row says how much it is. Without valgrind nothing is measured, and the exit status is 2.
+`python -m benches.instructions [NAME ...]`: each row is the difference of two runs of different length in
+fresh interpreters (`-S`, a fixed hash seed), divided by the turns between them, so that start, import and
+warm-up cancel. The loop is counted too; its own row says how much it is. Without valgrind nothing is
+measured, and the exit status is 2.
 """
 
 from __future__ import annotations

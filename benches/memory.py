@@ -1,7 +1,8 @@
 """RSS of a process of its own: per queued job, for 100,000 topics, over millions of lives.
 
-`python -m benches.memory ready 2000000` prints bytes (kinds: ready, delayed, topics, weights, lives). All jobs share one
-payload, so what is counted is what jobq needs beyond payloads. VmRSS is read from /proc: Linux alone.
+`python -m benches.memory ready 2000000` prints bytes (kinds: ready, delayed, topics, weights, lives). All
+jobs share one payload, so what is counted is what jobq needs beyond payloads. VmRSS is read from /proc: Linux
+alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from benches.common import PAYLOAD, cycle_handle, warm
 from benches.delayed import BATCH, fill_jobq_batches, random_delays
 
 ROOT = Path(__file__).parent.parent
-TENTH = 10  # of the lives come before the first reading, and as many as fill the retention: the allocator has settled
+TENTH = 10  # of the lives come before the first reading, beside those that fill the retention
 
 
 def resident() -> int:

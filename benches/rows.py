@@ -6,7 +6,6 @@ The goals are the project's own, for a service in memory; those of a durable one
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import jobq
 from benches import common, handoff, instructions, memory
 from benches.common import PAYLOAD, warm
 from benches.deep import deep_heap, deep_priority_queue, deep_topic, pairs
-from benches.ratios import Contender, Goal, Row, Settings, Spread, compare, spread
+from benches.interleave import Contender, Goal, Row, Settings, Spread, compare, spread
 
 ROOT = Path(__file__).parent.parent
 MB = 1_000_000
@@ -57,6 +56,7 @@ def cycle(settings: Settings) -> list[Row]:
         )
     found.times()
     found.ratio("handle / noop3 (3 x deque.clear)", "handle", "noop3", Goal(3.2, "<="))
+    found.ratio_with_loops("the same, loops included", "handle", "noop3")
     found.ratio("PriorityQueue / handle", "priority_queue", "handle", Goal(10, ">="))
     found.ratio("name / handle", "name", "handle", Goal(1.15, "<="))
     found.ratio("with / handle", "with", "handle", Goal(1.9, "<="))
@@ -233,7 +233,8 @@ def wait(settings: Settings) -> list[Row]:
             pair = {f"round trip, {label}": ours, f"SimpleQueue round trip, {label}": peer}
             found = compare("wait", pair, settings)
         found.times()
-        found.ratio(f"ping-pong / SimpleQueue, {label}", *pair, goal=Goal(goal, "<="))
+        mine, theirs = pair
+        found.ratio(f"ping-pong / SimpleQueue, {label}", mine, theirs, Goal(goal, "<="))
         rows += found.rows
     jobs = settings.size(20_000, 500)
     with jobq.JobService() as svc:
@@ -244,17 +245,21 @@ def wait(settings: Settings) -> list[Row]:
         }
         found = compare("wait", streams, settings)
     found.times()
-    found.ratio("stream / SimpleQueue, consumer in batches", *list(streams)[1:], goal=Goal(1.5, "<="))
-    found.ratio("stream / SimpleQueue, consumer one by one", "stream, single", "SimpleQueue stream")
+    single, batched, simple = streams
+    found.ratio("stream / SimpleQueue, consumer in batches", batched, simple, Goal(1.5, "<="))
+    found.ratio("stream / SimpleQueue, consumer one by one", single, simple)
     rows += found.rows
     seconds = [one_ * 1_000 for one_ in handoff.interrupt_seconds(settings.size(20, 3))]
     rows.append(Row("wait", "Ctrl-C until KeyboardInterrupt", "ms", spread(seconds)))
     rows.append(
         Row("wait", f"the same, longest of {len(seconds)}", "ms", one(max(seconds)), goal=Goal(10, "<="))
     )
-    cpu, switches = handoff.idle_cost(50, settings.size(20, 3) / 10)
-    rows.append(Row("wait", "CPU of 50 idle waiters, 2 s", "ms", one(cpu * 1_000), goal=Goal(1, "<=")))
-    rows.append(Row("wait", "context switches of 50 idle waiters, 2 s", "", one(switches)))
+    idle = settings.size(20, 3) / 10
+    cpu, switches = handoff.idle_cost(50, idle)
+    rows.append(
+        Row("wait", f"CPU of 50 idle waiters, {idle:g} s", "ms", one(cpu * 1_000), goal=Goal(1, "<="))
+    )
+    rows.append(Row("wait", f"context switches of 50 idle waiters, {idle:g} s", "", one(switches)))
     return rows
 
 

@@ -248,7 +248,9 @@ def test_L6_extend_moves_the_deadline(svc: JobService, clock: ManualClock) -> No
 
 
 @pytest.mark.parametrize("seconds", [0, 5, 59.999, timedelta(seconds=30), None])
-def test_L6_extend_never_shortens(svc: JobService, clock: ManualClock, seconds: float | timedelta | None) -> None:
+def test_L6_extend_never_shortens(
+    svc: JobService, clock: ManualClock, seconds: float | timedelta | None
+) -> None:
     """Two parts of a program may both ask; the longer wish holds."""
     svc.enqueue("t", b"", options=JobOptions(lease=30))
     job = hold(svc)

@@ -20,7 +20,7 @@ BRIEF = JobOptions(lease=SOON, min_backoff=0, jitter=0.0)
 
 
 ENDLESS = 1000.0
-"""A timeout that no test lives to see: a waiter that is not served in time is a failure of the test's deadline."""
+"""A timeout that no test lives to see: who is not served in time fails by the test's deadline."""
 
 
 def waiting(svc: JobService, topic: str = "t", timeout: float = ENDLESS) -> Background[list[Job]]:

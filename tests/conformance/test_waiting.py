@@ -277,7 +277,7 @@ def test_W1_never_a_ready_job_beside_a_waiter(factory: Factory) -> None:
 
     def consume() -> int:
         count = 0
-        while jobs := svc.reserve("t", 3, timeout=20):
+        while jobs := svc.reserve("t", 3):
             for job in jobs:
                 if next(taken) % 7:
                     job.done()

@@ -216,6 +216,17 @@ def test_L3_a_lease_lost_inside_becomes_a_note_on_the_exception(
     assert not job.settled
 
 
+def test_L3_a_note_that_cannot_be_added_replaces_nothing(svc: JobService) -> None:
+    """Some exceptions take no notes; even then it is the program's own that goes on."""
+    job = granted(svc)
+    error = ValueError("first")
+    error.__notes__ = "no list"  # type: ignore[assignment]
+    with pytest.raises(ValueError) as raised, job:
+        svc.cancel(job.id)
+        raise error
+    assert raised.value is error
+
+
 def test_L3_a_closed_service_is_an_error_of_settling_too(svc: JobService) -> None:
     """Without an exception it is raised."""
     job = granted(svc)

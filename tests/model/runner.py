@@ -20,7 +20,7 @@ import jobq
 from .factories import MEMORY
 from .machine import machine
 
-EXAMPLES = 250
+EXAMPLES = 200
 AGREES, DIFFERS = 0, 3
 
 

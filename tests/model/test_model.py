@@ -24,7 +24,7 @@ SECONDS = 5.0
 @pytest.mark.parametrize("factory", FACTORIES, ids=lambda factory: factory.name)
 def test_the_service_does_what_the_model_does(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is called, in whatever order: what it returns, raises and leaves is what the contract says."""
-    # Hypothesis would shrink a failure for five minutes; the suite's watchdog ends a test after two, in silence.
+    # Hypothesis would shrink for five minutes; the watchdog of the suite ends a test after two, in silence.
     monkeypatch.setattr("hypothesis.internal.conjecture.engine.MAX_SHRINKING_SECONDS", SHRINKING_SECONDS)
     run_state_machine_as_test(machine(factory), settings=settings(suppress_health_check=list(HealthCheck)))
 

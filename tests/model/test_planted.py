@@ -21,7 +21,7 @@ from .runner import AGREES, DIFFERS
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "target" / "planted-site"
 SECONDS = 100
-"""A run takes about ten; the watchdog of the whole suite bites at 120."""
+"""A run takes about fifteen; the watchdog of the whole suite bites at 120."""
 
 
 def run(*arguments: str, planted: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -110,6 +110,12 @@ pub(crate) struct Ends {
 impl Ends {
     pub(crate) const EMPTY: Self = Self { head: NIL, tail: NIL };
 
+    /// The list of one slot, whose links are free.
+    #[inline]
+    pub(crate) const fn of(slot: u32) -> Self {
+        Self { head: slot, tail: slot }
+    }
+
     #[inline]
     pub(crate) const fn is_empty(self) -> bool {
         self.head == NIL
@@ -159,13 +165,24 @@ impl Ends {
     #[inline]
     pub(crate) fn unlink(&mut self, links: &mut impl Links, slot: u32) {
         let (prev, next) = (links.prev(slot), links.next(slot));
+        self.close_gap(links, prev, slot, next);
+        if prev != NIL {
+            links.set_prev(slot, NIL);
+        }
+        if next != NIL {
+            links.set_next(slot, NIL);
+        }
+    }
+
+    /// Takes out the slot that stood between `prev` and `next`, whose own links do not matter any more.
+    #[inline]
+    pub(crate) fn close_gap(&mut self, links: &mut impl Links, prev: u32, slot: u32, next: u32) {
         if prev == NIL {
             debug_assert!(self.head == slot, "slot {slot} stands in another list or in none");
             self.head = next;
         } else {
             debug_assert!(links.next(prev) == slot, "slots {prev} and {slot} disagree");
             links.set_next(prev, next);
-            links.set_prev(slot, NIL);
         }
         if next == NIL {
             debug_assert!(self.tail == slot, "slot {slot} stands in another list or in none");
@@ -173,7 +190,6 @@ impl Ends {
         } else {
             debug_assert!(links.prev(next) == slot, "slots {slot} and {next} disagree");
             links.set_prev(next, prev);
-            links.set_next(slot, NIL);
         }
     }
 }

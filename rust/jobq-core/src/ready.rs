@@ -110,15 +110,21 @@ impl ReadyQueue {
     /// Takes the slot of the least (weight, stamp); `None` if no job is ready.
     #[inline]
     pub fn pop(&mut self, links: &mut impl Stamps) -> Option<u32> {
-        let slot = match self.first_returned(links) {
-            Some((place, slot)) => {
-                self.take_returned(place);
-                slot
-            }
-            None => self.lists.pop(links)?,
-        };
+        let slot = if self.returned.is_empty() { self.lists.pop(links) } else { self.pop_either(links) }?;
         self.len -= 1;
         Some(slot)
+    }
+
+    /// The first of the returned jobs and the lists.
+    #[cold]
+    fn pop_either(&mut self, links: &mut impl Stamps) -> Option<u32> {
+        match self.first_returned(links) {
+            Some((place, slot)) => {
+                self.take_returned(place);
+                Some(slot)
+            }
+            None => self.lists.pop(links),
+        }
     }
 
     /// Takes out `slot`, which is ready under this weight and stamp, wherever it stands.
@@ -212,17 +218,23 @@ impl Lists {
     #[inline]
     fn push_back(&mut self, links: &mut impl Stamps, weight: i16, slot: u32) {
         if let Self::Sorted(buckets) = self {
-            if let Some(bucket) = buckets.last_mut()
-                && bucket.weight == weight
-            {
-                return append(&mut bucket.ends, links, slot);
+            match buckets.last_mut() {
+                Some(bucket) if bucket.weight == weight => return append(&mut bucket.ends, links, slot),
+                Some(_) => {}
+                None => return buckets.push(Bucket { weight, ends: Ends::of(slot) }),
             }
+        }
+        self.push_elsewhere(links, weight, slot);
+    }
+
+    /// Appends to a weight that is not the most urgent one, or new.
+    #[inline(never)]
+    fn push_elsewhere(&mut self, links: &mut impl Stamps, weight: i16, slot: u32) {
+        if let Self::Sorted(buckets) = self {
             match search(buckets, weight) {
                 Ok(at) => return append(&mut buckets[at].ends, links, slot),
                 Err(at) if buckets.len() < SORTED_MAX => {
-                    let mut bucket = Bucket { weight, ends: Ends::EMPTY };
-                    append(&mut bucket.ends, links, slot);
-                    return buckets.insert(at, bucket);
+                    return buckets.insert(at, Bucket { weight, ends: Ends::of(slot) });
                 }
                 Err(_) => *self = Self::Paged(paged(buckets)),
             }
@@ -256,12 +268,15 @@ impl Lists {
                 }
                 Some(slot)
             }
-            Self::Paged(pages) => {
-                let (weight, slot) = pages.first()?;
-                self.unlink(links, weight, slot);
-                Some(slot)
-            }
+            Self::Paged(_) => self.pop_paged(links),
         }
+    }
+
+    #[inline(never)]
+    fn pop_paged(&mut self, links: &mut impl Stamps) -> Option<u32> {
+        let (weight, slot) = self.first()?;
+        self.unlink(links, weight, slot);
+        Some(slot)
     }
 
     fn unlink(&mut self, links: &mut impl Stamps, weight: i16, slot: u32) {

@@ -52,17 +52,21 @@ impl<T, const N: usize> Slab<T, N> {
     /// Keeps `value` and returns its slot: the one freed last, or else a new one.
     ///
     /// # Panics
-    /// When 4,294,967,295 slots are in use; memory ends before that.
-    #[inline]
+    /// When 2^32 slots less a segment are in use; memory ends before that.
+    // As a call of its own it takes a value of 64 bytes through the stack.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub fn insert(&mut self, value: T) -> u32 {
-        let Some(slot) = self.free.pop() else {
-            return self.append(value);
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => self.fresh(),
         };
         let (segment, place) = Self::split(slot);
         // Only slots that were handed out are ever freed, so both indices exist.
         let cell = &mut self.segments[segment][place];
         debug_assert!(cell.is_none(), "free slot {slot} is in use");
-        *cell = Some(value);
+        // The cell is empty; forgetting what it held spares looking whether that must be dropped.
+        std::mem::forget(cell.replace(value));
         self.len += 1;
         slot
     }
@@ -70,8 +74,18 @@ impl<T, const N: usize> Slab<T, N> {
     /// Takes the value out and frees its slot; `None` if the slot holds nothing.
     #[inline]
     pub fn remove(&mut self, slot: u32) -> Option<T> {
+        self.remove_if(slot, |_| true)
+    }
+
+    /// Takes the value out and frees its slot if `leaves` says so; `None` if it stays, or the slot holds nothing.
+    #[inline]
+    pub fn remove_if(&mut self, slot: u32, leaves: impl FnOnce(&T) -> bool) -> Option<T> {
         let (segment, place) = Self::split(slot);
-        let value = self.segments.get_mut(segment)?[place].take()?;
+        let cell = &mut self.segments.get_mut(segment)?[place];
+        if !leaves(cell.as_ref()?) {
+            return None;
+        }
+        let value = cell.take()?;
         self.free.push(slot);
         self.len -= 1;
         Some(value)
@@ -116,26 +130,26 @@ impl<T, const N: usize> Slab<T, N> {
             .filter_map(|(cell, slot)| cell.as_ref().map(|value| (slot, value)))
     }
 
+    /// A slot never used.
     #[inline]
-    fn append(&mut self, value: T) -> u32 {
+    fn fresh(&mut self) -> u32 {
         let slot = self.fresh;
-        assert!(slot != NIL, "the slab is full: all {NIL} slots are in use");
-        let (segment, place) = Self::split(slot);
+        let (_, place) = Self::split(slot);
         if place == 0 {
-            self.segments.push(Self::segment());
+            self.grow();
         }
-        self.segments[segment][place] = Some(value);
         self.fresh += 1;
-        self.len += 1;
         slot
     }
 
-    /// An empty segment, made where it stays.
+    /// Makes an empty segment, where it stays. The last of all would hold [`NIL`], so it is never made.
     #[cold]
-    fn segment() -> Box<[Option<T>; N]> {
+    fn grow(&mut self) {
+        let (last, _) = Self::split(NIL);
+        assert!(self.segments.len() < last, "the slab is full: {} slots are in use", self.len);
         let cells: Box<[Option<T>]> = (0..N).map(|_| None).collect();
         match cells.try_into() {
-            Ok(segment) => segment,
+            Ok(segment) => self.segments.push(segment),
             Err(_) => unreachable!("as many cells were made as a segment has"),
         }
     }
@@ -181,9 +195,18 @@ impl FreeSlots {
     #[inline]
     fn pop(&mut self) -> Option<u32> {
         if self.top.is_empty() {
-            let block = self.full.pop()?;
-            self.spare = std::mem::replace(&mut self.top, block);
+            if self.full.is_empty() {
+                return None;
+            }
+            self.refill();
         }
         self.top.pop()
+    }
+
+    #[cold]
+    fn refill(&mut self) {
+        if let Some(block) = self.full.pop() {
+            self.spare = std::mem::replace(&mut self.top, block);
+        }
     }
 }

@@ -8,7 +8,7 @@ use self::place::Occupied;
 pub use self::place::{LEVELS, Place};
 
 /// Moves from level to level that one call may make for each delivery it may make.
-const MOVES_PER_DELIVERY: usize = 4;
+pub(crate) const MOVES_PER_DELIVERY: usize = 4;
 
 /// Moves that any call may make, unless told otherwise: some tens of microseconds of work.
 pub const LEAST_MOVES: usize = 1024;

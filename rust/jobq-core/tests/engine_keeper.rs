@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{
-    Bytes, MAIL, Sleep, assert_sound, at_once, blocked, post, post_with, put, real_engine, take, waiting,
-    waiting_as, within_patience,
+    Bytes, MAIL, Reserved, Sleep, assert_sound, at_once, blocked, ids, post_with, put, real_engine, start, take,
+    waiting, within_patience,
 };
-use jobq_core::engine::{Engine, Thread};
+use jobq_core::engine::{Engine, Thread, Timeout};
 use jobq_core::error::Error;
 use jobq_core::job::{JobId, Schedule, Status};
 use jobq_core::options::JobOptions;
@@ -19,19 +19,11 @@ use jobq_core::topic::TopicRef;
 
 const SOON: u64 = 40;
 
-/// A job in a topic of its own, delayed by so many milliseconds.
+const OTHER: TopicRef<'static> = TopicRef::Name("other");
+
+/// A job of `mail` delayed by so many milliseconds.
 fn delayed(engine: &Engine<Bytes>, ms: u64) -> JobId {
     engine.enqueue(&Thread, MAIL, Bytes::from(vec![]), 0, Schedule::After(ms), None).unwrap()
-}
-
-/// Let a job in another topic be held for so many milliseconds, then be ready again at once.
-fn hold(engine: &Engine<Bytes>, ms: u64) -> JobId {
-    let options = JobOptions { lease: ms, ..at_once() };
-    let id = engine
-        .enqueue(&Thread, TopicRef::Name("held"), Bytes::from(vec![]), 0, Schedule::Now, Some(&options))
-        .unwrap();
-    engine.reserve_one(&Thread, TopicRef::Name("held"), None).unwrap().unwrap();
-    id
 }
 
 /// Nothing but the waiter's own sleep brings a delayed job to it, and never early (W3, T1).
@@ -70,11 +62,12 @@ fn w3_an_earlier_instant_wakes_the_timekeeper() {
     within_patience(|| {
         let engine = real_engine(|_| ());
         let id = post_with(&engine, &JobOptions { lease: SOON, ..at_once() });
-        // The timekeeper sleeps for an hour.
-        hold(&engine, 3_600_000);
+        // The timekeeper sleeps for the two hours of a lease.
+        put(&engine, OTHER, Bytes::from(vec![]));
+        engine.reserve_one(&Thread, OTHER, None).unwrap();
         let other = {
             let engine = Arc::clone(&engine);
-            blocked(move |caller| engine.reserve(caller, TopicRef::Name("none"), 1, None).map(|_| ()))
+            blocked(move |caller| engine.reserve(caller, OTHER, 1, None).map(|_| ()))
         };
         take(&engine);
         let waiter = waiting(&engine, 1);
@@ -97,15 +90,27 @@ fn w3_a_join_keeps_time() {
     });
 }
 
-/// The duty is passed on when the timekeeper's own wait ends. The youngest keeps time, so it is the one that leaves.
+/// Two waiters for jobs of `mail` and `other`; the second is the timekeeper from when a first instant matters, for
+/// it is the youngest. That instant comes after [`SOON`].
+fn two_waiters(engine: &Arc<Engine<Bytes>>, sleep: Sleep, timeout: Timeout) -> (Reserved, Reserved, JobId) {
+    let stays = waiting(engine, 1);
+    let leaves = {
+        let engine = Arc::clone(engine);
+        start(sleep, move |caller| {
+            engine.reserve(caller, OTHER, 1, timeout).map(|grants| ids(&grants))
+        })
+        .until_asleep()
+    };
+    let id = delayed(engine, SOON * 3);
+    (stays, leaves, id)
+}
+
+/// The duty is passed on when the timekeeper's own wait ends.
 #[test]
 fn w3_the_next_waiter_keeps_time_when_the_timekeeper_times_out() {
     within_patience(|| {
         let engine = real_engine(|_| ());
-        let id = post_with(&engine, &JobOptions { lease: SOON * 3, ..at_once() });
-        take(&engine);
-        let stays = waiting(&engine, 1);
-        let leaves = waiting_as(Sleep::default(), &engine, 1, Some(Duration::from_millis(SOON)));
+        let (stays, leaves, id) = two_waiters(&engine, Sleep::default(), Some(Duration::from_millis(SOON)));
         assert_eq!(leaves.result().unwrap(), []);
         assert_eq!(stays.result().unwrap(), [id]);
         assert_sound(&engine);
@@ -117,34 +122,23 @@ fn w3_the_next_waiter_keeps_time_when_the_timekeeper_times_out() {
 fn w3_the_next_waiter_keeps_time_when_the_timekeeper_is_interrupted() {
     within_patience(|| {
         let engine = real_engine(|_| ());
-        let id = post_with(&engine, &JobOptions { lease: SOON * 3, ..at_once() });
-        take(&engine);
-        let stays = waiting(&engine, 1);
         let sleep = Sleep { interrupt: Some("stop"), ..Sleep::default() };
-        let leaves = waiting_as(sleep, &engine, 1, Some(Duration::from_millis(SOON)));
+        let (stays, leaves, id) = two_waiters(&engine, sleep, Some(Duration::from_millis(SOON)));
         assert!(matches!(leaves.result(), Err(Error::Interrupted(_))));
         assert_eq!(stays.result().unwrap(), [id]);
         assert_sound(&engine);
     });
 }
 
-/// The same when the timekeeper is served: what it waited for came from elsewhere.
+/// The same when the timekeeper is served by another's call.
 #[test]
 fn w3_the_next_waiter_keeps_time_when_the_timekeeper_is_served() {
     within_patience(|| {
         let engine = real_engine(|_| ());
-        let held = hold(&engine, SOON * 3);
-        let stays = {
-            let engine = Arc::clone(&engine);
-            blocked(move |caller| {
-                let grants = engine.reserve(caller, TopicRef::Name("held"), 1, None)?;
-                Ok::<_, Error>(common::ids(&grants))
-            })
-        };
-        let leaves = waiting(&engine, 1);
-        let id = post(&engine, "x");
-        assert_eq!(leaves.result().unwrap(), [id]);
-        assert_eq!(stays.result().unwrap(), [held]);
+        let (stays, leaves, id) = two_waiters(&engine, Sleep::default(), None);
+        let given = put(&engine, OTHER, Bytes::from(vec![]));
+        assert_eq!(leaves.result().unwrap(), [given]);
+        assert_eq!(stays.result().unwrap(), [id]);
         assert_sound(&engine);
     });
 }
@@ -164,7 +158,6 @@ fn w3_a_crowd_of_waiters_gets_every_delayed_job() {
             let info = engine.info(&Thread, id).unwrap();
             assert_eq!((info.status, info.attempts), (Status::Reserved, 1));
         }
-        put(&engine, MAIL, Bytes::from(vec![]));
         assert_sound(&engine);
     });
 }

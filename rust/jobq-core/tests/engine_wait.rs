@@ -10,7 +10,7 @@ use common::{
     Bytes, Gate, MAIL, NOW, Sleep, assert_sound, at_once, blocked, drain, engine, handle, ids, post, post_with, put,
     settle, start, take, waiting, waiting_as, within_patience,
 };
-use jobq_core::engine::{Engine, Force, Outcome, Payload, Thread};
+use jobq_core::engine::{Engine, Force, Grant, Outcome, Payload, Thread};
 use jobq_core::error::{Closed, Error};
 use jobq_core::job::{JobId, Schedule, Status};
 use jobq_core::options::JobOptions;
@@ -30,12 +30,13 @@ fn w1_every_way_into_ready_serves_a_waiter() {
             assert_sound(&engine);
             engine.reset(&Thread, &[id], Force::Yes).unwrap();
         };
+        let ends = |grant: &Grant<Bytes>, outcome| assert_eq!(settle(&engine, grant, outcome), Status::Ready);
         let id = JobId(1);
-        serves(id, &|| drop(post(&engine, "enqueue")));
+        serves(id, &|| assert_eq!(post(&engine, "x"), id));
         let grant = take(&engine);
-        serves(id, &|| drop(settle(&engine, &grant, Outcome::Release { delay: 0 })));
+        serves(id, &|| ends(&grant, Outcome::Release { delay: 0 }));
         let grant = take(&engine);
-        serves(id, &|| drop(settle(&engine, &grant, Outcome::Retry { delay: None, error: None })));
+        serves(id, &|| ends(&grant, Outcome::Retry { delay: None, error: None }));
         let grant = std::cell::Cell::new(Some(take(&engine)));
         serves(id, &|| engine.give_back(grant.take()));
         let grant = take(&engine);
@@ -181,8 +182,7 @@ fn a_ticket_given_up_gives_its_grant_back_uncharged() {
         let given_up = waiting_as(sleep, &engine, 2, None);
         let (first, second) = (post(&engine, "x"), post(&engine, "x"));
         assert_eq!(engine.status(&Thread, first).unwrap(), Status::Reserved);
-        let next = waiting_as(Sleep::default(), &engine, 9, None);
-        assert_eq!(next.result().unwrap(), [second]);
+        assert_eq!(ids(&engine.reserve(&Thread, MAIL, 9, None).unwrap()), [second]);
         let last = waiting(&engine, 9);
         gate.open();
         assert!(matches!(given_up.result(), Err(Error::Interrupted(cause)) if cause.to_string() == "stop"));
@@ -235,7 +235,7 @@ fn many_producers_and_consumers_lose_nothing() {
         let producers: Vec<_> = (0..3)
             .map(|_| {
                 let engine = Arc::clone(&engine);
-                start(Sleep::default(), move |_| (0..EACH).for_each(|_| drop(post(&engine, "x"))))
+                start(Sleep::default(), move |_| (0..EACH).for_each(|_| assert!(post(&engine, "x").0 > 0)))
             })
             .collect();
         producers.into_iter().for_each(common::Running::result);

@@ -191,7 +191,10 @@ impl<P: Payload> Engine<P> {
         if moved && tick == Tick::After {
             state.run_slice();
         }
-        let left = self.leave(state, caller, Keep::Awaited);
+        if state.is_quiet() {
+            return result;
+        }
+        let left = self.leave_busy(state, caller, Keep::Awaited);
         let value = result?;
         left.map(|()| value)
     }
@@ -202,6 +205,7 @@ impl<P: Payload> Engine<P> {
         if state.is_quiet() { Ok(()) } else { self.leave_busy(state, caller, keep) }
     }
 
+    #[cold]
     fn leave_busy(&self, mut state: Guard<'_, State<P>>, caller: &impl Caller, keep: Keep) -> Result<(), Error> {
         state.settle_waiters();
         let wakes = state.take_wakes();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::record::Payload;
+use super::record::{Payload, Record};
 use super::state::{Phase, State};
 use super::wait::{Held, Wants};
 use super::{Caller, Engine, Keep, Timeout};
@@ -10,6 +10,7 @@ use crate::clock::Mono;
 use crate::error::Error;
 use crate::fsm::{Event, Next, step};
 use crate::job::{JobId, Reason, Status, Token};
+use crate::options::JobOptions;
 use crate::repository::codec::{chunk_key, chunks, unseal};
 use crate::repository::committer::Stores;
 use crate::topic::{TopicRef, check_name};
@@ -35,6 +36,22 @@ pub struct Grant<P> {
 }
 
 impl<P: Payload> Grant<P> {
+    /// What the caller gets of a lease that stands.
+    #[inline(always)]
+    fn new(job: &Record<P>, options: Option<&JobOptions>, held: Held) -> Self {
+        let name = options.map(|options| &options.name).filter(|name| !name.is_empty());
+        Self {
+            id: job.id(),
+            token: Token(held.token),
+            slot: held.slot,
+            weight: job.weight,
+            attempt: job.attempts,
+            deadline: Mono(held.deadline),
+            name: name.cloned(),
+            payload: job.payload.as_ref().map(Payload::share),
+        }
+    }
+
     /// The payload, handed over.
     pub fn take_payload(&mut self) -> P {
         self.payload.take().unwrap_or_else(|| P::from_bytes(Vec::new()))
@@ -58,8 +75,7 @@ impl<P: Payload> Engine<P> {
         state.tick();
         state.check_running()?;
         if let Some(slot) = state.topic(topic)
-            && let Some(held) = state.grant_one(slot)
-            && let Some(grant) = state.grant_of(held)
+            && let Some(grant) = state.grant_one(slot, Grant::new)
         {
             self.leave(state, caller, Keep::Tried)?;
             if grant.payload.is_some() {
@@ -98,7 +114,7 @@ impl<P: Payload> Engine<P> {
                     None => state.topic_or_new(topic)?,
                 };
                 let mut grants = Vec::new();
-                state.grant_batch(slot, limit, |state, held| grants.extend(state.grant_of(held)));
+                state.grant_batch(slot, limit, |job, options, held| grants.push(Grant::new(job, options, held)));
                 if grants.is_empty() { Ok(Err(Wants::Jobs { topics: vec![slot], limit })) } else { Ok(Ok(grants)) }
             };
             let collect = |state: &mut State<P>, held: Vec<Held>| {
@@ -191,9 +207,13 @@ impl<P: Payload> State<P> {
         topic.map_or(0, |topic| topic.counters.now(Status::Ready))
     }
 
-    /// Lease the topic's first job.
+    /// Lease the topic's first job; `take` is shown the record, its options and the lease.
     #[inline(always)]
-    pub(crate) fn grant_one(&mut self, topic: u32) -> Option<Held> {
+    pub(crate) fn grant_one<R>(
+        &mut self,
+        topic: u32,
+        take: impl FnOnce(&Record<P>, Option<&JobOptions>, Held) -> R,
+    ) -> Option<R> {
         let there = self.topics.get_mut(topic)?;
         if there.paused || self.phase != Phase::Running || self.next_token.is_short() {
             return None;
@@ -206,12 +226,14 @@ impl<P: Payload> State<P> {
             "a ready queue holds ready jobs alone"
         );
         let token = self.next_token.take();
-        let lease = self.options.get(job.options).map_or(0, |options| options.lease);
+        let options = self.options.get(job.options);
+        let lease = options.map_or(0, |options| options.lease);
         let deadline = now.mono.0.saturating_add(lease).saturating_add(grain);
         job.prev = self.leases.grant(token, slot, deadline, now.wall.0);
         job.attempts = job.attempts.saturating_add(1);
         job.status = Status::Reserved;
-        let (held, logs) = (Held { slot, id: job.id, token, deadline }, job.logs());
+        let logs = job.logs();
+        let taken = take(job, options, Held { slot, id: job.id, token, deadline });
         for counters in [&mut self.total, &mut there.counters] {
             counters.shift(Status::Ready, Status::Reserved);
             counters.note_reserved(now.wall.0);
@@ -219,20 +241,26 @@ impl<P: Payload> State<P> {
         self.near |= deadline <= now.mono.0 + grain * 2;
         self.shifted(slot, topic, Status::Ready, Status::Reserved, logs);
         self.note(slot);
-        Some(held)
+        Some(taken)
     }
 
     /// Lease the topic's first jobs, at most `limit`. A recovered job ends the batch before it and is one of its own.
-    pub(crate) fn grant_batch(&mut self, topic: u32, limit: u64, mut take: impl FnMut(&mut Self, Held)) {
+    pub(crate) fn grant_batch(
+        &mut self,
+        topic: u32,
+        limit: u64,
+        mut take: impl FnMut(&Record<P>, Option<&JobOptions>, Held),
+    ) {
         let mut granted = 0;
         while granted < limit {
             let Some(first) = self.topics.get(topic).and_then(|topic| topic.ready.peek(&self.jobs)) else { return };
-            let alone = self.jobs.get(first).is_some_and(super::record::Record::is_alone);
+            let alone = self.jobs.get(first).is_some_and(Record::is_alone);
             if alone && granted > 0 {
                 return;
             }
-            let Some(held) = self.grant_one(topic) else { return };
-            take(self, held);
+            if self.grant_one(topic, &mut take).is_none() {
+                return;
+            }
             granted += 1;
             if alone {
                 return;
@@ -252,24 +280,11 @@ impl<P: Payload> State<P> {
 
     /// What the caller gets of a lease, if it still stands.
     pub(crate) fn collect_one(&mut self, held: Held) -> Option<Grant<P>> {
-        if self.holds(held.slot, held.id, held.token) { self.grant_of(held) } else { None }
-    }
-
-    /// What the caller gets of a lease that was just made.
-    #[inline(always)]
-    fn grant_of(&self, held: Held) -> Option<Grant<P>> {
+        if !self.holds(held.slot, held.id, held.token) {
+            return None;
+        }
         let job = self.jobs.get(held.slot)?;
-        let name = self.options.get(job.options).map(|options| &options.name).filter(|name| !name.is_empty());
-        Some(Grant {
-            id: job.id(),
-            token: Token(held.token),
-            slot: held.slot,
-            weight: job.weight,
-            attempt: job.attempts,
-            deadline: Mono(held.deadline),
-            name: name.cloned(),
-            payload: job.payload.as_ref().map(Payload::share),
-        })
+        Some(Grant::new(job, self.options.get(job.options), held))
     }
 
     /// Undo a grant that never reached its caller: as if the job had not been taken.

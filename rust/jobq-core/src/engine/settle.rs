@@ -10,6 +10,7 @@ use crate::clock::Mono;
 use crate::error::{Error, Lost, Settled};
 use crate::fsm::{Charge, Entry, Event, step};
 use crate::job::{JobId, Reason, Status, Token};
+use crate::slab::NIL;
 
 use super::planted::Planted;
 
@@ -238,6 +239,43 @@ impl<P: Payload> State<P> {
 
     #[inline(always)]
     fn settle(&mut self, handle: Handle, outcome: Outcome<'_>) -> Result<Status, Error> {
+        if matches!(outcome, Outcome::Done) && self.complete(handle) {
+            return Ok(Status::Done);
+        }
+        self.settle_judged(handle, outcome)
+    }
+
+    /// Finish the job if the holder has it; whether he had. Judged, uprooted and finished with one look at the record:
+    /// half of what a worker calls is this.
+    #[inline(always)]
+    fn complete(&mut self, handle: Handle) -> bool {
+        let (slot, now) = (handle.slot, self.now.wall.0);
+        let Some(job) = self.jobs.get_mut(slot) else { return false };
+        if job.id != handle.id.0
+            || job.status != Status::Reserved
+            || !self.leases.end_if(job.prev, handle.token.0)
+        {
+            return false;
+        }
+        debug_assert!(job.reason().is_none(), "a job that is held was not canceled");
+        job.prev = NIL;
+        job.status = Status::Done;
+        job.when = now;
+        let (topic, size, logs) = (job.topic, job.size, job.logs());
+        if let Some(there) = self.topics.get_mut(topic) {
+            for counters in [&mut self.total, &mut there.counters] {
+                counters.shift(Status::Reserved, Status::Done);
+                counters.completions += 1;
+            }
+        }
+        self.shifted(slot, topic, Status::Reserved, Status::Done, logs);
+        self.note(slot);
+        self.keep(slot, None, size);
+        true
+    }
+
+    #[inline(never)]
+    fn settle_judged(&mut self, handle: Handle, outcome: Outcome<'_>) -> Result<Status, Error> {
         let verb = outcome.verb();
         self.judge(handle, verb)?;
         let slot = handle.slot;

@@ -140,10 +140,16 @@ impl<P: Payload> State<P> {
     }
 
     /// The topic's slot; a new topic is made.
+    #[inline(always)]
     pub(crate) fn topic_or_new(&mut self, topic: TopicRef<'_>) -> Result<u32, Error> {
-        if let Some(slot) = self.topic(topic) {
-            return Ok(slot);
+        match self.topic(topic) {
+            Some(slot) => Ok(slot),
+            None => self.new_topic(topic),
         }
+    }
+
+    #[cold]
+    fn new_topic(&mut self, topic: TopicRef<'_>) -> Result<u32, Error> {
         let name = match topic {
             TopicRef::Name(name) => {
                 check_name(name, &self.limits)?;

@@ -3,6 +3,7 @@
 //!
 //! A handle refers to a str, bytes and its service. None of these refers to handles, so no cycle is missed.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem::{ManuallyDrop, offset_of};
@@ -17,10 +18,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::counted;
-use super::method::{Answer, guarded, panicked};
+use super::method::{Answer, guarded};
+use crate::errors;
 use crate::job::PyJob;
 
-/// A handle in memory. While it is free, `next` is in the place of the head.
+/// A handle in memory.
 #[repr(C)]
 struct Object {
     head: ffi::PyObject,
@@ -117,12 +119,24 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
     unsafe {
         let kind = ffi::Py_TYPE(object.cast());
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| ManuallyDrop::drop(&mut (*object).job))) {
-            panicked(py, panic);
-            ffi::PyErr_WriteUnraisable(kind.cast());
+            broke_off(py, panic);
         }
         FREE.give(py, object);
         ffi::Py_DECREF(kind.cast());
     }
+}
+
+/// Tell of a panic where no caller takes an error; an exception that is on its way goes on.
+#[cold]
+fn broke_off(py: Python<'_>, panic: Box<dyn Any + Send>) {
+    counted(py, || {
+        drop(panic);
+        let pending = PyErr::take(py);
+        errors::internal(py).write_unraisable(py, None);
+        if let Some(pending) = pending {
+            pending.restore(py);
+        }
+    });
 }
 
 unsafe extern "C" fn represent(job: *mut ffi::PyObject) -> *mut ffi::PyObject {

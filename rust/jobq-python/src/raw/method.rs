@@ -173,7 +173,7 @@ fn refused(py: Python<'_>, error: PyErr) -> *mut ffi::PyObject {
 }
 
 #[cold]
-pub(super) fn panicked(py: Python<'_>, panic: Box<dyn Any + Send>) -> *mut ffi::PyObject {
+fn panicked(py: Python<'_>, panic: Box<dyn Any + Send>) -> *mut ffi::PyObject {
     drop(panic);
     counted(py, || errors::internal(py).restore(py));
     ptr::null_mut()
