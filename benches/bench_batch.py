@@ -9,7 +9,7 @@ batches), a third of noop3.
 from __future__ import annotations
 
 from functools import partial
-from itertools import count
+from itertools import count, repeat
 from queue import PriorityQueue, SimpleQueue
 
 import pytest
@@ -36,7 +36,7 @@ def test_pairs_of_1000(benchmark: Benchmark, svc: jobq.JobService) -> None:
 
     def run(n: int) -> None:
         topic_, service, pairs = topic, svc, given
-        for _ in range(n):
+        for _ in repeat(None, n):
             topic_.enqueue_many(pairs)
             service.done_many(topic_.reserve(1_000))
 

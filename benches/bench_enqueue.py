@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from itertools import count
+from itertools import count, repeat
 from queue import PriorityQueue, SimpleQueue
 
 import pytest
@@ -25,19 +25,19 @@ OPTIONS = jobq.JobOptions(name="bench", lease=60)
 
 def plain(n: int, topic: jobq.Topic) -> None:
     payload = PAYLOAD
-    for _ in range(n):
+    for _ in repeat(None, n):
         topic.enqueue(payload)
 
 
 def weight(n: int, topic: jobq.Topic) -> None:
     payload = PAYLOAD
-    for _ in range(n):
+    for _ in repeat(None, n):
         topic.enqueue(payload, 5)
 
 
 def keyword(n: int, topic: jobq.Topic) -> None:
     payload = PAYLOAD
-    for _ in range(n):
+    for _ in repeat(None, n):
         topic.enqueue(payload, weight=5)
 
 
@@ -49,13 +49,13 @@ def rotating(n: int, topic: jobq.Topic) -> None:
 
 def options(n: int, topic: jobq.Topic) -> None:
     payload, given = PAYLOAD, OPTIONS
-    for _ in range(n):
+    for _ in repeat(None, n):
         topic.enqueue(payload, options=given)
 
 
 def unfrozen(n: int, topic: jobq.Topic) -> None:
     payload = bytearray(PAYLOAD)
-    for _ in range(n):
+    for _ in repeat(None, n):
         topic.enqueue(payload)
 
 
@@ -77,7 +77,7 @@ def test_name(benchmark: Benchmark, svc: jobq.JobService) -> None:
 
     def run(n: int) -> None:
         payload, name, service = PAYLOAD, "enqueue", svc
-        for _ in range(n):
+        for _ in repeat(None, n):
             service.enqueue(name, payload)
 
     measure(benchmark, GROUP, run, prepare=empty)
@@ -103,7 +103,7 @@ def test_priority_queue(benchmark: Benchmark) -> None:
 
     def run(n: int) -> None:
         payload, serial, queue_ = PAYLOAD, count(), queue
-        for _ in range(n):
+        for _ in repeat(None, n):
             queue_.put((0, next(serial), payload))
 
     measure(benchmark, GROUP, run, prepare=lambda _: queue.queue.clear())
@@ -114,7 +114,7 @@ def test_heap(benchmark: Benchmark) -> None:
 
     def run(n: int) -> None:
         payload, serial, heap_, push = PAYLOAD, count(), heap, heapq.heappush
-        for _ in range(n):
+        for _ in repeat(None, n):
             push(heap_, (0, next(serial), payload))
 
     measure(benchmark, GROUP, run, prepare=lambda _: heap.clear())
@@ -129,7 +129,7 @@ def test_simple_queue(benchmark: Benchmark) -> None:
 
     def run(n: int) -> None:
         payload, queue_ = PAYLOAD, queue
-        for _ in range(n):
+        for _ in repeat(None, n):
             queue_.put(payload)
 
     measure(benchmark, GROUP, run, prepare=empty)

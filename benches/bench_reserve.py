@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from functools import partial
+from itertools import repeat
 from queue import PriorityQueue, SimpleQueue
 
 import pytest
@@ -40,7 +41,7 @@ def test_one_by_handle(benchmark: Benchmark, svc: jobq.JobService) -> None:
 
     def run(n: int) -> None:
         topic, held = stock.topic, stock.held
-        for _ in range(n):
+        for _ in repeat(None, n):
             held.append(topic.reserve_one())
 
     measure(benchmark, GROUP, run, prepare=stock.fill)
@@ -51,7 +52,7 @@ def test_one_by_name(benchmark: Benchmark, svc: jobq.JobService) -> None:
 
     def run(n: int) -> None:
         held, name, service = stock.held, "reserve", stock.svc
-        for _ in range(n):
+        for _ in repeat(None, n):
             held.append(service.reserve_one(name))
 
     measure(benchmark, GROUP, run, prepare=stock.fill)
@@ -62,7 +63,7 @@ def test_one_with_timeout(benchmark: Benchmark, svc: jobq.JobService) -> None:
 
     def run(n: int) -> None:
         topic, held = stock.topic, stock.held
-        for _ in range(n):
+        for _ in repeat(None, n):
             job = topic.reserve_one(timeout=5)
             if job is not None:
                 held.append(job)
@@ -76,7 +77,7 @@ def test_limit(benchmark: Benchmark, svc: jobq.JobService, limit: int) -> None:
 
     def run(n: int) -> None:
         topic, held, most = stock.topic, stock.held, limit
-        for _ in range(n):
+        for _ in repeat(None, n):
             held.extend(topic.reserve(most, timeout=0))
 
     turns = max(20_000 // limit, 20)
@@ -106,7 +107,7 @@ def test_priority_queue(benchmark: Benchmark) -> None:
 
     def run(n: int) -> None:
         queue_, held_ = queue, held
-        for _ in range(n):
+        for _ in repeat(None, n):
             held_.append(queue_.get())
 
     measure(benchmark, GROUP, run, prepare=fill)
@@ -122,7 +123,7 @@ def test_heap(benchmark: Benchmark) -> None:
 
     def run(n: int) -> None:
         heap_, held_, pop = heap, held, heapq.heappop
-        for _ in range(n):
+        for _ in repeat(None, n):
             held_.append(pop(heap_))
 
     measure(benchmark, GROUP, run, prepare=fill)
@@ -134,12 +135,12 @@ def test_simple_queue(benchmark: Benchmark) -> None:
 
     def fill(n: int) -> None:
         held.clear()
-        for _ in range(n):
+        for _ in repeat(None, n):
             queue.put(PAYLOAD)
 
     def run(n: int) -> None:
         queue_, held_ = queue, held
-        for _ in range(n):
+        for _ in repeat(None, n):
             held_.append(queue_.get())
 
     measure(benchmark, GROUP, run, prepare=fill)
@@ -155,7 +156,7 @@ def test_empty_reserve(benchmark: Benchmark, svc: jobq.JobService) -> None:
 
     def run(n: int) -> None:
         topic_ = topic
-        for _ in range(n):
+        for _ in repeat(None, n):
             topic_.reserve(10, timeout=0)
 
     measure(benchmark, "reserve, nothing ready", run, turns=200_000)

@@ -1,6 +1,6 @@
 """What the benches share: loops of jobq and its peers, the helper that times them, the machine.
 
-Baselines, all of one process and one loop shape (`for _ in range(n)` inside a function):
+Baselines, all of one process and one loop shape (`for _ in repeat(None, n)` inside a function):
 
 noop3           three calls of `deque.clear` on an empty deque: a C method that takes and does nothing. The
                 public API has none (`Topic.noop` does not exist), so the peer is the interpreter's.
@@ -21,6 +21,7 @@ import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from queue import PriorityQueue, SimpleQueue
 from typing import Any, Protocol, TypeAlias
@@ -151,14 +152,14 @@ def warm(topic: jobq.Topic, lives: int = KEPT + KEPT // 10) -> None:
 
 def loop(n: int) -> None:
     """The loop alone."""
-    for _ in range(n):
+    for _ in repeat(None, n):
         pass
 
 
 def noop3(n: int) -> None:
     """The denominator of the single cycle: three calls that do nothing."""
     nothing: deque[object] = deque()
-    for _ in range(n):
+    for _ in repeat(None, n):
         nothing.clear()
         nothing.clear()
         nothing.clear()
@@ -167,13 +168,13 @@ def noop3(n: int) -> None:
 def simple_empty(n: int) -> None:
     """A C method that reads one field."""
     queue: SimpleQueue[bytes] = SimpleQueue()
-    for _ in range(n):
+    for _ in repeat(None, n):
         queue.empty()
 
 
 def reserve_empty(n: int, topic: jobq.Topic) -> None:
     """Ask an empty topic; never waits."""
-    for _ in range(n):
+    for _ in repeat(None, n):
         topic.reserve_one(timeout=0)
 
 
@@ -183,7 +184,7 @@ def reserve_empty(n: int, topic: jobq.Topic) -> None:
 def cycle_handle(n: int, topic: jobq.Topic) -> None:
     """enqueue, reserve_one, done by the topic's handle."""
     payload = PAYLOAD
-    for _ in range(n):
+    for _ in repeat(None, n):
         topic.enqueue(payload)
         topic.reserve_one().done()
 
@@ -191,7 +192,7 @@ def cycle_handle(n: int, topic: jobq.Topic) -> None:
 def cycle_name(n: int, svc: jobq.JobService, name: str) -> None:
     """The same by the topic's name."""
     payload = PAYLOAD
-    for _ in range(n):
+    for _ in repeat(None, n):
         svc.enqueue(name, payload)
         svc.reserve_one(name).done()
 
@@ -199,7 +200,7 @@ def cycle_name(n: int, svc: jobq.JobService, name: str) -> None:
 def cycle_with(n: int, topic: jobq.Topic) -> None:
     """The same, settled by the end of a `with` block."""
     payload = PAYLOAD
-    for _ in range(n):
+    for _ in repeat(None, n):
         topic.enqueue(payload)
         with topic.reserve_one():
             pass
@@ -208,7 +209,7 @@ def cycle_with(n: int, topic: jobq.Topic) -> None:
 def cycle_priority_queue(n: int, queue: PriorityQueue[Item], serial: Iterator[int]) -> None:
     """put and get; the queue is emptied as it is filled."""
     payload = PAYLOAD
-    for _ in range(n):
+    for _ in repeat(None, n):
         queue.put((0, next(serial), payload))
         queue.get()
 
@@ -217,7 +218,7 @@ def cycle_heap(n: int, heap: list[Item], serial: Iterator[int]) -> None:
     """heappush and heappop."""
     payload = PAYLOAD
     push, pop = heapq.heappush, heapq.heappop
-    for _ in range(n):
+    for _ in repeat(None, n):
         push(heap, (0, next(serial), payload))
         pop(heap)
 
@@ -225,7 +226,7 @@ def cycle_heap(n: int, heap: list[Item], serial: Iterator[int]) -> None:
 def cycle_simple_queue(n: int, queue: SimpleQueue[bytes]) -> None:
     """put and get."""
     payload = PAYLOAD
-    for _ in range(n):
+    for _ in repeat(None, n):
         queue.put(payload)
         queue.get()
 
@@ -233,6 +234,6 @@ def cycle_simple_queue(n: int, queue: SimpleQueue[bytes]) -> None:
 def cycle_batch(n: int, svc: jobq.JobService, topic: jobq.Topic, payloads: list[bytes]) -> None:
     """enqueue_many, reserve, done_many of as many jobs as there are payloads."""
     limit = len(payloads)
-    for _ in range(n):
+    for _ in repeat(None, n):
         topic.enqueue_many(payloads)
         svc.done_many(topic.reserve(limit))

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from itertools import repeat
 from queue import SimpleQueue
 
 import jobq
@@ -55,7 +56,7 @@ def ping_pong(svc: jobq.JobService, timeout: float | None = None) -> Generator[R
             pong.enqueue(PAYLOAD)
 
     def run(n: int) -> None:
-        for _ in range(n):
+        for _ in repeat(None, n):
             ping.enqueue(PAYLOAD)
             take(pong)
 
@@ -77,7 +78,7 @@ def ping_pong_simple(timeout: float | None = None) -> Generator[Run]:
             pong.put(PAYLOAD)
 
     def run(n: int) -> None:
-        for _ in range(n):
+        for _ in repeat(None, n):
             ping.put(PAYLOAD)
             take(pong)
 
@@ -102,7 +103,7 @@ def stream(n: int, svc: jobq.JobService, batch: int) -> None:
 
     with partner(consume, lambda: None):
         payload = PAYLOAD
-        for _ in range(n):
+        for _ in repeat(None, n):
             topic.enqueue(payload)
 
 
@@ -111,12 +112,12 @@ def stream_simple(n: int) -> None:
     queue: SimpleQueue[bytes] = SimpleQueue()
 
     def consume() -> None:
-        for _ in range(n):
+        for _ in repeat(None, n):
             queue.get()
 
     with partner(consume, lambda: None):
         payload = PAYLOAD
-        for _ in range(n):
+        for _ in repeat(None, n):
             queue.put(payload)
 
 

@@ -25,9 +25,7 @@ from benches.common import PAYLOAD, Run, machine
 
 ROOT = Path(__file__).parent.parent
 SHORT, LONG = 2_000, 12_000  # turns; a batch of 1,000 counts as 1,000
-MISSING = (
-    "NOT MEASURED: valgrind is not installed (apt-get install valgrind); instructions are unknown, not met"
-)
+MISSING = "NOT MEASURED: valgrind is not installed (apt-get install valgrind)"
 
 
 class ValgrindMissing(Exception):

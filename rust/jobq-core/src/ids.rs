@@ -369,9 +369,9 @@ mod tests {
     }
 
     fn pages(map: &IdMap) -> usize {
-        let held = map.tables.iter().map(|table| usize::from(table.held)).sum();
+        let held: usize = map.tables.iter().map(|table| usize::from(table.held)).sum();
         let found = map.tables.iter().map(|table| table.pages.iter().flatten().count());
-        assert_eq!(held, found.sum::<usize>());
+        assert_eq!(held, found.sum());
         held + usize::from(map.open.is_some())
     }
 

@@ -86,7 +86,7 @@ impl Leases {
     }
 
     /// Grants a lease and returns its number, which stays its own until [`Leases::end`].
-    #[inline]
+    #[inline(always)]
     pub fn grant(&mut self, token: u64, job: u32, deadline: u64, reserved_at: u64) -> u32 {
         let lease = self.lists.leases.insert(Lease {
             token,
@@ -117,7 +117,7 @@ impl Leases {
     }
 
     /// Ends the lease under a number if it has this token; whether it had.
-    #[inline]
+    #[inline(always)]
     pub fn end_if(&mut self, lease: u32, token: u64) -> bool {
         let held = self.lists.leases.remove_if(lease, |held| held.token == token);
         if let Some(held) = &held {
@@ -205,7 +205,7 @@ impl Leases {
     }
 
     /// Takes a lease out of wherever it waits, as `held` says; its own links are left as they are.
-    #[inline]
+    #[inline(always)]
     fn disarm(&mut self, lease: u32, held: &Lease) {
         if held.post == Post::Young {
             self.young.close_gap(&mut self.lists.leases, held.prev, lease, held.next);
@@ -214,6 +214,7 @@ impl Leases {
         }
     }
 
+    #[inline(never)]
     fn disarm_old(&mut self, lease: u32, held: &Lease) {
         match held.post {
             Post::Young | Post::Reported => {}

@@ -108,7 +108,7 @@ impl ReadyQueue {
     }
 
     /// Takes the slot of the least (weight, stamp); `None` if no job is ready.
-    #[inline]
+    #[inline(always)]
     pub fn pop(&mut self, links: &mut impl Stamps) -> Option<u32> {
         let slot = if self.returned.is_empty() { self.lists.pop(links) } else { self.pop_either(links) }?;
         self.len -= 1;

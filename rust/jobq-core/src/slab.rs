@@ -78,7 +78,8 @@ impl<T, const N: usize> Slab<T, N> {
     }
 
     /// Takes the value out and frees its slot if `leaves` says so; `None` if it stays, or the slot holds nothing.
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub fn remove_if(&mut self, slot: u32, leaves: impl FnOnce(&T) -> bool) -> Option<T> {
         let (segment, place) = Self::split(slot);
         let cell = &mut self.segments.get_mut(segment)?[place];

@@ -69,7 +69,7 @@ impl Topics {
     }
 
     /// The topic's slot, and the topic: the call counts as one of it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call(&mut self, topic: TopicRef<'_>, now: Mono) -> Option<u32> {
         if let TopicRef::Handle(handle) = topic {
             let (slot, generation) = handle.place();
@@ -80,6 +80,10 @@ impl Topics {
                 return Some(slot);
             }
         }
+        self.call_found(topic, now)
+    }
+
+    fn call_found(&mut self, topic: TopicRef<'_>, now: Mono) -> Option<u32> {
         let slot = self.find(topic)?;
         self.slab.get_mut(slot)?.last_call = now;
         Some(slot)
@@ -200,4 +204,49 @@ pub fn check_name(name: &str, limits: &Limits) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(Error::Invalid(format!("topic must be a name of 1 to {wanted} bytes of UTF-8 without NUL, not {came}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str, limits: &Limits) -> Option<String> {
+        check_name(name, limits).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_name_is_1_to_255_bytes_without_nul() {
+        let limits = Limits::default();
+        let longest = "é".repeat(127) + "x";
+        for name in ["a", " ", "\u{1F98A}", "a/b", &longest] {
+            assert_eq!(refusal(name, &limits), None, "{name:?}");
+        }
+        let text =
+            |came: &str| Some(format!("topic must be a name of 1 to 255 bytes of UTF-8 without NUL, not {came}"));
+        assert_eq!(refusal("", &limits), text("an empty one"));
+        assert_eq!(refusal(&"é".repeat(128), &limits), text("256 bytes"));
+        assert_eq!(refusal("a\0", &limits), text("one with a NUL"));
+    }
+
+    #[test]
+    fn the_limit_on_names_is_the_services() {
+        let limits = Limits { max_topic_name: 3, ..Limits::default() };
+        assert_eq!(refusal("abc", &limits), None);
+        assert!(refusal("abcd", &limits).is_some_and(|text| text.contains("1 to 3 bytes")));
+        assert!(TopicHandle::new("abcd", &limits).is_err());
+    }
+
+    #[test]
+    fn a_handle_finds_the_next_topic_of_its_name_and_not_the_next_in_its_slot() {
+        let mut topics = Topics::default();
+        let handle = TopicHandle::new("a", &Limits::default()).unwrap();
+        assert_eq!(topics.find(TopicRef::Handle(&handle)), None);
+        let slot = topics.insert(Arc::from("a"), Mono(0));
+        assert_eq!(topics.find(TopicRef::Handle(&handle)), Some(slot));
+        topics.remove(slot);
+        assert_eq!(topics.insert(Arc::from("b"), Mono(0)), slot, "the slot is used again");
+        assert_eq!(topics.find(TopicRef::Handle(&handle)), None);
+        let again = topics.insert(Arc::from("a"), Mono(0));
+        assert_eq!(topics.find(TopicRef::Handle(&handle)), Some(again));
+    }
 }

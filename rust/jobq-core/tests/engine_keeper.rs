@@ -2,6 +2,8 @@
 //!
 //! No time is asserted from above but by the deadline of the test: a missed wake-up hangs.
 
+#![allow(clippy::unwrap_used)] // Helpers too: a panic is how a test fails.
+
 mod common;
 
 use std::sync::Arc;
@@ -96,10 +98,7 @@ fn two_waiters(engine: &Arc<Engine<Bytes>>, sleep: Sleep, timeout: Timeout) -> (
     let stays = waiting(engine, 1);
     let leaves = {
         let engine = Arc::clone(engine);
-        start(sleep, move |caller| {
-            engine.reserve(caller, OTHER, 1, timeout).map(|grants| ids(&grants))
-        })
-        .until_asleep()
+        start(sleep, move |caller| engine.reserve(caller, OTHER, 1, timeout).map(|grants| ids(&grants))).until_asleep()
     };
     let id = delayed(engine, SOON * 3);
     (stays, leaves, id)

@@ -1,6 +1,8 @@
 //! Payloads may be objects of an interpreter: never dropped under the engine's lock, and neither dropped nor shared
 //! by a thread that waits.
 
+#![allow(clippy::unwrap_used)] // Helpers too: a panic is how a test fails.
+
 mod common;
 
 use std::cell::Cell;
@@ -277,7 +279,9 @@ fn waiters_that_leave_touch_no_payload() {
         while engine.stats(&Attached).unwrap().waiting > 0 {
             bench.put(Schedule::Now);
         }
-        waiters.into_iter().for_each(|waiter| waiter.result().unwrap());
+        for waiter in waiters {
+            waiter.result().unwrap();
+        }
         assert_eq!(bench.watch.detached.load(Ordering::Relaxed), 0, "touched by a thread that waits");
         assert_sound(engine);
     });

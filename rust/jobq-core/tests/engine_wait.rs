@@ -1,5 +1,7 @@
 //! Threads that are blocked in `reserve` and `join`: who is served, when, in which order, and how all are let go.
 
+#![allow(clippy::unwrap_used)] // Helpers too: a panic is how a test fails.
+
 mod common;
 
 use std::sync::Arc;
@@ -68,10 +70,8 @@ fn w1_waiters_are_served_in_the_order_of_their_coming() {
         let items = (0..5).map(|_| (Bytes::from(vec![]), 0)).collect();
         engine.enqueue_many(&Thread, MAIL, items, Schedule::Now, None).unwrap();
         let last = waiters.pop().unwrap();
-        let got: Vec<Vec<u64>> = waiters
-            .into_iter()
-            .map(|waiter| waiter.result().unwrap().into_iter().map(|id| id.0).collect())
-            .collect();
+        let got: Vec<Vec<u64>> =
+            waiters.into_iter().map(|waiter| waiter.result().unwrap().into_iter().map(|id| id.0).collect()).collect();
         assert_eq!(got, [vec![1, 2], vec![3], vec![4, 5]]);
         let next = waiting(&engine, 1);
         post(&engine, "x");
@@ -156,7 +156,7 @@ fn w4_stop_and_close_free_everybody() {
                 .into_iter()
                 .map(|topic| {
                     let engine = Arc::clone(&engine);
-                    blocked(move |caller| engine.join(caller, topic, Some(Duration::from_secs(3_600))))
+                    blocked(move |caller| engine.join(caller, topic, Some(Duration::from_hours(1))))
                 })
                 .collect();
             let ended = if closes { engine.close(&Thread) } else { engine.stop() };
@@ -241,8 +241,7 @@ fn many_producers_and_consumers_lose_nothing() {
         producers.into_iter().for_each(common::Running::result);
         assert!(engine.join(&Thread, Some(MAIL), None).unwrap());
         engine.stop().unwrap();
-        let mut got: Vec<u64> =
-            consumers.into_iter().flat_map(common::Running::result).map(|id| id.0).collect();
+        let mut got: Vec<u64> = consumers.into_iter().flat_map(common::Running::result).map(|id| id.0).collect();
         got.sort_unstable();
         assert_eq!(got, (1..=3 * EACH).collect::<Vec<_>>());
         assert_sound(&engine);

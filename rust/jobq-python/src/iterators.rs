@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jobq_core::engine::{Filter, Grant, Handle, Timeout};
-use jobq_core::error::{Error, Settled};
+use jobq_core::engine::{Filter, Grant, Timeout};
+use jobq_core::error::Error;
 use jobq_core::job::{JobId, JobInfo};
 use pyo3::prelude::*;
 
@@ -58,7 +58,7 @@ impl PyConsumer {
                 waiting.grants.pop_front()
             };
             if let Some(grant) = next {
-                match engine.still_held(caller, handle(&grant)) {
+                match engine.is_next(caller, &grant) {
                     Ok(true) => return Ok(Some(grant)),
                     Ok(false) => continue,
                     Err(error) => {
@@ -67,7 +67,7 @@ impl PyConsumer {
                     }
                 }
             }
-            let grants = engine.reserve(caller, topic.key(), self.batch, self.idle)?;
+            let grants = engine.reserve_unseen(caller, topic.key(), self.batch, self.idle)?;
             if grants.is_empty() {
                 return Ok(None);
             }
@@ -86,10 +86,6 @@ impl PyConsumer {
             self.topic.get().service.get().engine.give_back(grants);
         }
     }
-}
-
-fn handle(grant: &Grant<Payload>) -> Handle {
-    Handle { id: grant.id, token: grant.token, slot: grant.slot, deadline: grant.deadline, settled: Settled::No }
 }
 
 impl Drop for PyConsumer {

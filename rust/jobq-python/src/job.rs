@@ -316,14 +316,14 @@ fn exit<'py>(job: &Bound<'py, PyJob>, given: Given<'_, 'py, 3, 0>) -> Answer<'py
         if exc.is_none() {
             this.settle(job.py(), Outcome::Done)?;
         } else {
-            counted(job.py(), || exit_by(this, exc))?;
+            counted(job.py(), || exit_by(this, exc));
         }
     }
     Ok(none(job.py()))
 }
 
 /// The block was left by an exception.
-fn exit_by(job: &PyJob, exc: Value<'_, '_>) -> PyResult<()> {
+fn exit_by(job: &PyJob, exc: Value<'_, '_>) {
     let settled = if exc.is_instance_of::<PyException>() {
         let error = error_text(exc);
         error.and_then(|error| job.settle(exc.py(), Outcome::Retry { delay: None, error: Some(&error) }))
@@ -332,9 +332,9 @@ fn exit_by(job: &PyJob, exc: Value<'_, '_>) -> PyResult<()> {
     };
     if let Err(error) = settled {
         let note = format!("jobq could not settle job {}: {error}", job.id);
-        exc.call_method1("add_note", (note,))?;
+        // Some exceptions take no notes; the caller's own goes on all the same.
+        drop(exc.call_method1("add_note", (note,)));
     }
-    Ok(())
 }
 
 method! {

@@ -131,10 +131,14 @@ impl<P: Payload> Engine<P> {
 }
 
 impl<P: Payload> State<P> {
-    /// Put every reserved job back into its old place.
+    /// Put every reserved job back into its old place; one that nobody has seen was not taken at all.
     fn return_all(&mut self) {
-        let reserved: Vec<u32> = self.leases.iter().map(|(_, lease)| lease.job).collect();
-        for slot in reserved {
+        self.take_back_grants();
+        let reserved: Vec<(u32, u64)> = self.leases.iter().map(|(_, lease)| (lease.job, lease.token)).collect();
+        for (slot, token) in reserved {
+            if self.unseen.contains(&token) {
+                self.uncount(slot);
+            }
             self.uproot(slot);
             self.put_back(slot);
             self.note(slot);

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::commit::Numbers;
 use super::planted::Planted;
@@ -143,6 +143,7 @@ impl<P: Payload> State<P> {
             last_stamp: 0,
             random: RandomState::new().hash_one(now.wall.0) | 1,
             waiters: super::wait::Waiters::default(),
+            unseen: HashSet::new(),
             touched: Vec::new(),
             wakes: Vec::new(),
             trash: Vec::new(),

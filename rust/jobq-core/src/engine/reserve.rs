@@ -75,7 +75,7 @@ impl<P: Payload> Engine<P> {
         state.tick();
         state.check_running()?;
         if let Some(slot) = state.topic(topic)
-            && let Some(grant) = state.grant_one(slot, Grant::new)
+            && let Some(grant) = state.grant_one(slot, |job, options, held| Grant::new(job, options, held))
         {
             self.leave(state, caller, Keep::Tried)?;
             if grant.payload.is_some() {
@@ -101,6 +101,44 @@ impl<P: Payload> Engine<P> {
         limit: u64,
         timeout: Timeout,
     ) -> Result<Vec<Grant<P>>, Error> {
+        self.reserve_as(caller, topic, limit, timeout, Sight::Seen)
+    }
+
+    /// As [`Engine::reserve`], for a stream that yields them one by one: a grant counts as one that reached its caller
+    /// only when [`Engine::is_next`] has let it out.
+    ///
+    /// # Errors
+    /// As [`Engine::reserve_one`].
+    pub fn reserve_unseen(
+        &self,
+        caller: &impl Caller,
+        topic: TopicRef<'_>,
+        limit: u64,
+        timeout: Timeout,
+    ) -> Result<Vec<Grant<P>>, Error> {
+        self.reserve_as(caller, topic, limit, timeout, Sight::Unseen)
+    }
+
+    /// Whether a stream may yield this grant: its lease still stands and the service grants jobs.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], also once the service was stopped.
+    pub fn is_next(&self, caller: &impl Caller, grant: &Grant<P>) -> Result<bool, Error> {
+        self.look(caller, |state| {
+            state.check_running()?;
+            state.unseen.remove(&grant.token.0);
+            Ok(state.holds(grant.slot, grant.id.0, grant.token.0))
+        })
+    }
+
+    fn reserve_as(
+        &self,
+        caller: &impl Caller,
+        topic: TopicRef<'_>,
+        limit: u64,
+        timeout: Timeout,
+        sight: Sight,
+    ) -> Result<Vec<Grant<P>>, Error> {
         loop {
             self.ensure_numbers(caller, |state| (0, state.ready_in(topic).min(limit)))?;
             let look = |state: &mut State<P>| {
@@ -115,10 +153,12 @@ impl<P: Payload> Engine<P> {
                 };
                 let mut grants = Vec::new();
                 state.grant_batch(slot, limit, |job, options, held| grants.push(Grant::new(job, options, held)));
+                state.overlook(&grants, sight);
                 if grants.is_empty() { Ok(Err(Wants::Jobs { topics: vec![slot], limit })) } else { Ok(Ok(grants)) }
             };
             let collect = |state: &mut State<P>, held: Vec<Held>| {
                 let grants: Vec<Grant<P>> = held.into_iter().filter_map(|held| state.collect_one(held)).collect();
+                state.overlook(&grants, sight);
                 (!grants.is_empty()).then_some(grants)
             };
             let Some(grants) = self.wait_for(caller, timeout, look, collect)? else { return Ok(Vec::new()) };
@@ -200,7 +240,21 @@ fn read_chunks(stores: &Stores, id: JobId, size: u32) -> Result<Option<Vec<u8>>,
     Ok((u32::try_from(bytes.len()) == Ok(size)).then_some(bytes))
 }
 
+/// Whether granted jobs are in their caller's hands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Seen,
+    Unseen,
+}
+
 impl<P: Payload> State<P> {
+    /// Remember grants that nobody has seen yet.
+    fn overlook(&mut self, grants: &[Grant<P>], sight: Sight) {
+        if sight == Sight::Unseen {
+            self.unseen.extend(grants.iter().map(|grant| grant.token.0));
+        }
+    }
+
     /// How many jobs of a topic are ready.
     fn ready_in(&self, topic: TopicRef<'_>) -> u64 {
         let topic = self.topics.find(topic).and_then(|slot| self.topics.get(slot));
@@ -289,6 +343,7 @@ impl<P: Payload> State<P> {
 
     /// Undo a grant that never reached its caller: as if the job had not been taken.
     pub(crate) fn give_back(&mut self, held: Held) {
+        self.unseen.remove(&held.token);
         if self.holds(held.slot, held.id, held.token) {
             self.uncount(held.slot);
             self.uproot(held.slot);
@@ -298,7 +353,7 @@ impl<P: Payload> State<P> {
     }
 
     /// A grant that never reached its caller was no attempt.
-    fn uncount(&mut self, slot: u32) {
+    pub(crate) fn uncount(&mut self, slot: u32) {
         let Some(job) = self.jobs.get_mut(slot) else { return };
         job.attempts = job.attempts.saturating_sub(1);
         let topic = job.topic;

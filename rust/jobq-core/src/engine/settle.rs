@@ -173,17 +173,6 @@ impl<P: Payload> Engine<P> {
         self.look(caller, |state| state.judge(handle, "__enter__"))
     }
 
-    /// Whether a granted lease may still be handed out.
-    ///
-    /// # Errors
-    /// [`Error::Closed`], also once the service was stopped.
-    pub fn still_held(&self, caller: &impl Caller, handle: Handle) -> Result<bool, Error> {
-        self.call(caller, Tick::Before, |state| {
-            state.check_running()?;
-            Ok(state.holds(handle.slot, handle.id.0, handle.token.0))
-        })
-    }
-
     /// A handle was dropped unsettled: its lease is over. Never waits; what it changes is written by the next call.
     pub fn abandon(&self, handle: Handle) {
         let Ok(mut state) = self.enter() else { return };
@@ -251,10 +240,7 @@ impl<P: Payload> State<P> {
     fn complete(&mut self, handle: Handle) -> bool {
         let (slot, now) = (handle.slot, self.now.wall.0);
         let Some(job) = self.jobs.get_mut(slot) else { return false };
-        if job.id != handle.id.0
-            || job.status != Status::Reserved
-            || !self.leases.end_if(job.prev, handle.token.0)
-        {
+        if job.id != handle.id.0 || job.status != Status::Reserved || !self.leases.end_if(job.prev, handle.token.0) {
             return false;
         }
         debug_assert!(job.reason().is_none(), "a job that is held was not canceled");

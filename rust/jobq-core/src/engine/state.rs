@@ -3,7 +3,7 @@
 //! A record is in exactly one place: a topic's ready queue, the delay wheel, the leases, or a retention list. The
 //! moves here keep place, status and counts together.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::commit::Numbers;
 use super::planted::Planted;
@@ -90,6 +90,8 @@ pub(crate) struct State<P> {
     pub(crate) random: u64,
 
     pub(crate) waiters: Waiters,
+    /// Leases, by token, of jobs that a stream has taken and not yielded: nobody has seen them yet.
+    pub(crate) unseen: HashSet<u64>,
     /// Topics that got a ready job while somebody waits there; served before the lock is given back.
     pub(crate) touched: Vec<u32>,
     /// Whom to wake once the lock is given back.

@@ -262,6 +262,15 @@ impl<P: Payload> State<P> {
         self.waiters.all.get(&seq).is_none_or(|waiter| waiter.served)
     }
 
+    /// Take back what was granted to those who wait and have not seen it.
+    pub(crate) fn take_back_grants(&mut self) {
+        let granted: Vec<Held> =
+            self.waiters.all.values_mut().flat_map(|waiter| std::mem::take(&mut waiter.granted)).collect();
+        for held in granted {
+            self.give_back(held);
+        }
+    }
+
     /// Wake everybody who waits: the service stops, closes or has failed.
     pub(crate) fn wake_all(&mut self) {
         let parkers = self.waiters.all.values().map(|waiter| Arc::clone(&waiter.parker));

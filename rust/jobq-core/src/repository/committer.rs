@@ -177,3 +177,25 @@ impl Journal {
         self.user.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: u8, value: u8) -> Change {
+        Change::Put(vec![key], vec![value])
+    }
+
+    fn delete(key: u8) -> Change {
+        Change::Delete(vec![key])
+    }
+
+    #[test]
+    fn of_each_key_the_last_change_stays_in_its_place() {
+        let changes = vec![put(1, 1), put(2, 1), delete(1), put(3, 1), put(2, 2), put(4, 1), put(1, 3), delete(4)];
+        assert_eq!(last_of_each(changes), [put(3, 1), put(2, 2), put(1, 3), delete(4)]);
+        let alone = vec![put(2, 1), delete(1), put(3, 1)];
+        assert_eq!(last_of_each(alone.clone()), alone);
+        assert_eq!(last_of_each(vec![]), []);
+    }
+}

@@ -1,14 +1,16 @@
 //! A repository in memory that outlives the service, and can be told to fail, to wait, or to call back.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
 use jobq_core::clock::{Clock, ManualClock};
 use jobq_core::engine::{Config, Engine, Thread};
 use jobq_core::error::Error;
+use jobq_core::job::JobId;
 use jobq_core::repository::{Change, Repository, Visit};
 
-use super::{Bytes, config};
+use super::{Bytes, Gate, PATIENCE, Running, Sleep, config, post, start};
 
 /// What is asked of a store before a commit of it, by the commit's number from 1.
 pub(crate) type Hook = Arc<dyn Fn(usize) -> Result<(), Error> + Send + Sync>;
@@ -25,6 +27,8 @@ struct Inner {
     gets: usize,
     closes: usize,
     hook: Option<Hook>,
+    /// Whether a load fails.
+    unreadable: bool,
     /// What the service did that the trait's page forbids.
     breaches: Vec<&'static str>,
 }
@@ -75,6 +79,11 @@ impl Store {
         inner.commits = 0;
     }
 
+    /// Refuse to be loaded from now on.
+    pub(crate) fn fail_loads(&self) {
+        self.inner.lock().unwrap().unreadable = true;
+    }
+
     /// Ask nothing any more.
     pub(crate) fn be_quiet(&self) {
         self.inner.lock().unwrap().hook = None;
@@ -117,7 +126,9 @@ impl Repository for Store {
     }
 
     fn load(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        drop(self.used());
+        if self.used().unreadable {
+            return Err(disk_full());
+        }
         let pairs = self.data();
         pairs.iter().filter(|(key, _)| key.starts_with(prefix)).try_for_each(|(key, value)| visit(key, value))
     }
@@ -197,4 +208,30 @@ pub(crate) fn try_open(
     config.jobs = jobs;
     change(&mut config);
     Engine::open(&Thread, config)
+}
+
+/// Have the store's next commit wait at a gate; it tells when it is there.
+pub(crate) fn hold(store: &Store) -> (Arc<Gate>, Receiver<()>) {
+    let gate = Gate::new();
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let door = Arc::clone(&gate);
+    store.on_commit(move |number| {
+        if number == 1 {
+            tell.lock().unwrap().send(()).unwrap();
+            door.pass();
+        }
+        Ok(())
+    });
+    (gate, told)
+}
+
+/// A post in another thread, which is inside the commit when this returns.
+pub(crate) fn held_post(engine: &Arc<Engine<Bytes>>, told: &Receiver<()>) -> Running<JobId> {
+    let posting = {
+        let engine = Arc::clone(engine);
+        start(Sleep::default(), move |_| post(&engine, "held"))
+    };
+    told.recv_timeout(PATIENCE).expect("the call does not write");
+    posting
 }
