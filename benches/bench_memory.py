@@ -7,13 +7,10 @@ extra_info. Baseline in the same run: heapq entries of (due, serial number, payl
 
 from __future__ import annotations
 
-from itertools import count
-
 import pytest
 
 from benches.common import FIGURES, Benchmark, Figure, scaled
-from benches.delayed import Entry, fill_heap, random_delays
-from benches.memory import in_child, resident
+from benches.memory import in_child
 
 MB = 1_000_000
 
@@ -41,11 +38,8 @@ def test_job(benchmark: Benchmark, kind: str) -> None:
 
 def test_heap_entry(benchmark: Benchmark) -> None:
     """Tuple, number, date and slot of the list."""
-    number = scaled(benchmark, 1_000_000, 2_000)
-    heap: list[Entry] = []
-    before = resident()
-    benchmark.pedantic(lambda: fill_heap(number, heap, random_delays(), count()))
-    note(benchmark, "memory, per job", (resident() - before) / max(len(heap), 1), "B")
+    size, number = probed(benchmark, "heap", 2_000_000)
+    note(benchmark, "memory, per job", size / number, "B")
 
 
 @pytest.mark.parametrize("kind", ["topics", "weights"])

@@ -1,6 +1,7 @@
 """What the benches share: loops of jobq and its peers, the helper that times them, the machine.
 
-Baselines, all of one process and one loop shape (`for _ in repeat(None, n)` inside a function):
+Baselines, all of one process and one loop shape, `for _ in repeat(None, n)` inside a function (`range` would
+make a number in each turn, which costs more instructions than a call that does nothing):
 
 noop3           three calls of `deque.clear` on an empty deque: a C method that takes and does nothing. The
                 public API has none (`Topic.noop` does not exist), so the peer is the interpreter's.
@@ -94,7 +95,9 @@ def measure(
     if not benchmark.enabled:
         return
     seconds: list[float] = benchmark.stats.stats.data
-    low, median, high = (part / (number * per) * 1e9 for part in statistics.quantiles(seconds, n=4))
+    low, median, high = (
+        part / (number * per) * 1e9 for part in statistics.quantiles(seconds, n=4, method="inclusive")
+    )
     benchmark.extra_info.update(
         operations=number * per,
         ns_per_operation=median,
@@ -129,7 +132,7 @@ def machine() -> list[str]:
     python = f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}"
     return [
         f"machine: {cpu}, {cpus} cpus, {system}",
-        f"interpreter: {python}, {built}; jobq {jobq.__version__}",
+        f"interpreter: {python}, configured with {built}; jobq {jobq.__version__}",
         f"load: {loads} (above {cpus} other work shares the cpus; figures below are then for orientation)",
     ]
 

@@ -117,7 +117,7 @@ def fill(
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return {
         "jobs": size * blocks,
-        "ratio": statistics.quantiles(ratios, n=4),
+        "ratio": statistics.quantiles(ratios, n=4, method="inclusive"),
         "jobq_ns": statistics.median(ours) / size * 1e9,
         "heap_ns": statistics.median(theirs) / size * 1e9,
     }

@@ -147,7 +147,7 @@ def spread(values: list[float]) -> Spread:
     """Quartiles."""
     if len(values) < 2:
         return values[0], values[0], values[0]
-    low, median, high = statistics.quantiles(values, n=4)
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, median, high
 
 

@@ -1,8 +1,7 @@
 """RSS of a process of its own: per queued job, for 100,000 topics, over millions of lives.
 
-`python -m benches.memory ready 2000000` prints bytes (kinds: ready, delayed, topics, weights, lives). All
-jobs share one payload, so what is counted is what jobq needs beyond payloads. VmRSS is read from /proc: Linux
-alone.
+`python -m benches.memory ready 2000000` prints bytes; other kinds are delayed, heap, topics, weights, lives.
+All jobs share one payload, so what is counted is what jobq needs beyond payloads. Reads /proc: Linux alone.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ import gc
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import jobq
 from benches.common import PAYLOAD, cycle_handle, warm
-from benches.delayed import BATCH, fill_jobq_batches, random_delays
+from benches.delayed import BATCH, Entry, fill_heap, fill_jobq_batches, random_delays
 
 ROOT = Path(__file__).parent.parent
 TENTH = 10  # of the lives come before the first reading, beside those that fill the retention
@@ -33,6 +33,7 @@ def probe(kind: str, number: int) -> int:
     with jobq.JobService() as svc:
         topic = svc.topic("memory")
         delays, payloads = random_delays(), [PAYLOAD] * BATCH
+        heap: list[Entry] = []
         cycle_handle(1_000, topic)
         if kind == "lives":
             warm(topic)
@@ -44,6 +45,8 @@ def probe(kind: str, number: int) -> int:
                     topic.enqueue_many(payloads)
             case "delayed":
                 fill_jobq_batches(number, topic, delays, BATCH)
+            case "heap":
+                fill_heap(number, heap, delays, count())
             case "topics" | "weights":
                 for serial in range(number):
                     for weight in range(5 if kind == "weights" else 1):

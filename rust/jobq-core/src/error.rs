@@ -167,15 +167,16 @@ impl fmt::Display for Transition {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, token, verb, .. } = self;
-        let topic = quoted(&self.topic);
+        // The topic of a job that is gone is not known.
+        let of = if self.topic.is_empty() { String::new() } else { format!(" of {}", quoted(&self.topic)) };
         if self.settled == Settled::Yes {
             return write!(
                 f,
-                "job {id} of {topic} was already settled through this handle (token {token}). \
+                "job {id}{of} was already settled through this handle (token {token}). \
                  {verb}() changed nothing. A handle settles its job once."
             );
         }
-        write!(f, "job {id} of {topic} is not held by token {token} any more: ")?;
+        write!(f, "job {id}{of} is not held by token {token} any more: ")?;
         if let Some(overdue) = self.overdue {
             write!(f, "its lease of {} s ran out {} s ago and ", seconds(self.lease), seconds(overdue))?;
         }

@@ -177,7 +177,7 @@ impl Leases {
     }
 
     /// The lease stands last among the young; its links are free and its post is set.
-    #[inline]
+    #[inline(always)]
     fn enter_young(&mut self, lease: u32, deadline: u64) {
         let least = if self.young.is_empty() { u64::MAX } else { self.young_least };
         self.young_least = least.min(deadline);

@@ -256,7 +256,7 @@ impl Lists {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self, links: &mut impl Stamps) -> Option<u32> {
         match self {
             Self::Sorted(buckets) => {

@@ -184,16 +184,23 @@ impl FreeSlots {
         Self { top: Vec::new(), full: Vec::new(), spare: Vec::new() }
     }
 
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn push(&mut self, slot: u32) {
         if self.top.len() == SEGMENT {
-            let empty = std::mem::take(&mut self.spare);
-            self.full.push(std::mem::replace(&mut self.top, empty));
+            self.put_away();
         }
         self.top.push(slot);
     }
 
-    #[inline]
+    #[cold]
+    fn put_away(&mut self) {
+        let empty = std::mem::take(&mut self.spare);
+        self.full.push(std::mem::replace(&mut self.top, empty));
+    }
+
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn pop(&mut self) -> Option<u32> {
         if self.top.is_empty() {
             if self.full.is_empty() {

@@ -200,6 +200,20 @@ impl Parker {
     }
 }
 
+/// Whether this is the process's main thread, to which signals are delivered first.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn is_main_thread() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
+}
+
+/// Elsewhere a wait looks for signals every 50 ms, in every thread.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn is_main_thread() -> bool {
+    false
+}
+
 /// Which thread this is, to know one that comes back into its own call.
 #[must_use]
 pub fn this_thread() -> std::thread::ThreadId {

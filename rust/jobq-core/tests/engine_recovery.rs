@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use common::store::{Store, open, open_with, try_open};
 use common::{
-    Bytes, MAIL, NOW, START, assert_sound, at_once, drain, handle, ids, manual, post, post_with, put, settle, take,
+    Bytes, Gate, MAIL, NOW, START, Sleep, assert_sound, at_once, drain, handle, ids, manual, post, post_with, put,
+    settle, take, waiting_as, within_patience,
 };
 use jobq_core::clock::ManualClock;
 use jobq_core::engine::{Engine, Force, Grant, Outcome, Thread};
-use jobq_core::error::Error;
+use jobq_core::error::{Closed, Error};
 use jobq_core::job::{JobId, Reason, Schedule, Status};
 use jobq_core::options::JobOptions;
 use jobq_core::repository::codec::{BODY, OVERLAY, chunk_key, encode_number, job_key, meta_key, topic_key};
@@ -116,6 +117,26 @@ fn c4_close_gives_reserved_jobs_back_uncharged() {
     assert!(again[0].token > grants[1].token, "tokens go on");
     assert_eq!(post(&engine, "x"), JobId(4), "a clean close records the exact numbers");
     assert_sound(&engine);
+}
+
+/// A grant that nobody saw before the service closed was none: no attempt, no reservation (design 4.4).
+#[test]
+fn c4_a_grant_that_close_overtakes_is_not_charged() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Store::new());
+        let engine = open(&clock, &store);
+        let gate = Gate::new();
+        let waiter = waiting_as(Sleep { held: Some(Arc::clone(&gate)), interrupt: None }, &engine, 1, None);
+        let id = post(&engine, "x");
+        assert_eq!(engine.status(&Thread, id).unwrap(), Status::Reserved);
+        engine.close(&Thread).unwrap();
+        gate.open();
+        assert!(matches!(waiter.result(), Err(Error::Closed(Closed::Closed))));
+        let engine = open(&clock, &store);
+        let reservations = engine.stats(&Thread).unwrap().counters.reservations;
+        assert_eq!((engine.info(&Thread, id).unwrap().attempts, reservations), (0, 0));
+        assert_sound(&engine);
+    });
 }
 
 /// The order survives: (weight, stamp or due, id), and what comes after stands behind (O1, O4).

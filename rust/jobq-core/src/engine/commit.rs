@@ -127,8 +127,12 @@ impl<P: Payload> State<P> {
         let key = job_key(BODY, job.id());
         let value = body.encode(&key);
         changes.push(Change::Put(key, value));
+        let has_log = job.has_cold();
         for change in changes {
             self.write(change);
+        }
+        if has_log {
+            self.write_overlay(slot);
         }
     }
 

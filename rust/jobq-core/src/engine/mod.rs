@@ -150,6 +150,15 @@ impl<P: Payload> Engine<P> {
         if state.journal.is_some() { Self::enter_journal(state) } else { Ok(state) }
     }
 
+    /// As [`Engine::enter`], also from inside a repository's method: for what never calls a repository itself.
+    fn enter_inside(&self) -> Result<Guard<'_, State<P>>, Error> {
+        if sync::generation() != self.generation {
+            return Err(Error::Closed(Closed::Forked));
+        }
+        let state = self.state.lock().map_err(|_| Error::Internal)?;
+        if state.phase == Phase::Closed { Err(Error::Closed(Closed::Closed)) } else { Ok(state) }
+    }
+
     #[cold]
     fn enter_journal(mut state: Guard<'_, State<P>>) -> Result<Guard<'_, State<P>>, Error> {
         if let Some(journal) = &mut state.journal {
@@ -191,9 +200,17 @@ impl<P: Payload> Engine<P> {
         if moved && tick == Tick::After {
             state.run_slice();
         }
-        if state.is_quiet() {
-            return result;
-        }
+        if state.is_quiet() { result } else { self.leave_with(state, caller, result) }
+    }
+
+    /// As [`Engine::leave_busy`], with what the call returns if it was kept.
+    #[cold]
+    fn leave_with<R>(
+        &self,
+        state: Guard<'_, State<P>>,
+        caller: &impl Caller,
+        result: Result<R, Error>,
+    ) -> Result<R, Error> {
         let left = self.leave_busy(state, caller, Keep::Awaited);
         let value = result?;
         left.map(|()| value)

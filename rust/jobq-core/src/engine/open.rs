@@ -227,8 +227,7 @@ impl<P: Payload> State<P> {
             Some(slot) => slot,
             None => self.topics.insert(Arc::clone(&body.topic), self.now.mono),
         };
-        let mut job = Record::new(id.0, topic, body.weight, body.created, None, body.size);
-        job.set_options(self.options.hold(&body.options), Some(&body.options));
+        let job = Record::new(id.0, topic, body.weight, body.created, None, body.size);
         let slot = self.jobs.insert(job);
         self.ids.insert(id.0, slot);
         let (mut status, mut when, mut reason) = (body.status, body.when, None);
@@ -253,6 +252,11 @@ impl<P: Payload> State<P> {
             size = job.size;
         };
         self.shift(slot, status, set, |_| ());
+        // Only now: what stands in the repository is no change of status to be logged.
+        let options = self.options.hold(&body.options);
+        if let Some(job) = self.jobs.get_mut(slot) {
+            job.set_options(options, Some(&body.options));
+        }
         match status {
             Status::Delayed => {
                 self.delays.insert(when, slot);

@@ -119,7 +119,7 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// [`Error::Closed`] after close or in a forked child.
     pub fn stop(&self) -> Result<(), Error> {
-        let mut state = self.enter()?;
+        let mut state = self.enter_inside()?;
         state.phase = Phase::Stopped;
         state.wake_all();
         Self::leave_waiting(state);

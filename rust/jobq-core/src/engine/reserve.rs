@@ -13,6 +13,7 @@ use crate::job::{JobId, Reason, Status, Token};
 use crate::options::JobOptions;
 use crate::repository::codec::{chunk_key, chunks, unseal};
 use crate::repository::committer::Stores;
+use crate::sync::Guard;
 use crate::topic::{TopicRef, check_name};
 
 /// One job, leased to the caller.
@@ -77,17 +78,28 @@ impl<P: Payload> Engine<P> {
         if let Some(slot) = state.topic(topic)
             && let Some(grant) = state.grant_one(slot, |job, options, held| Grant::new(job, options, held))
         {
-            self.leave(state, caller, Keep::Tried)?;
-            if grant.payload.is_some() {
+            if state.is_quiet() && grant.payload.is_some() {
                 return Ok(Some(grant));
             }
-            if let Some(grant) = self.fetch(caller, vec![grant])?.pop() {
+            if let Some(grant) = self.leave_granted(state, caller, grant)? {
                 return Ok(Some(grant));
             }
         } else {
             self.leave(state, caller, Keep::Tried)?;
         }
         Ok(self.reserve(caller, topic, 1, timeout)?.pop())
+    }
+
+    /// Leave with a grant; fetch its payload. `None` when that cannot be read.
+    #[inline(never)]
+    fn leave_granted(
+        &self,
+        state: Guard<'_, State<P>>,
+        caller: &impl Caller,
+        grant: Grant<P>,
+    ) -> Result<Option<Grant<P>>, Error> {
+        self.leave(state, caller, Keep::Tried)?;
+        if grant.payload.is_some() { Ok(Some(grant)) } else { Ok(self.fetch(caller, vec![grant])?.pop()) }
     }
 
     /// Lease what is ready, at most `limit` jobs; wait until there is one. Empty when the timeout passed.
@@ -173,7 +185,7 @@ impl<P: Payload> Engine<P> {
     /// by the next call. Nothing after close.
     pub fn give_back(&self, grants: impl IntoIterator<Item = Grant<P>>) {
         let grants: Vec<Grant<P>> = grants.into_iter().collect();
-        let Ok(mut state) = self.enter() else { return };
+        let Ok(mut state) = self.enter_inside() else { return };
         for grant in &grants {
             state.give_back(Held {
                 slot: grant.slot,
@@ -312,7 +324,7 @@ impl<P: Payload> State<P> {
             if alone && granted > 0 {
                 return;
             }
-            if self.grant_one(topic, &mut take).is_none() {
+            if self.grant_one(topic, |job, options, held| take(job, options, held)).is_none() {
                 return;
             }
             granted += 1;

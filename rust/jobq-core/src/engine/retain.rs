@@ -47,6 +47,9 @@ impl<P: Payload> State<P> {
         let kept = if reason.is_some_and(Reason::is_dead) { &mut self.dead } else { &mut self.finished };
         kept.size -= size;
         kept.list.remove(&mut self.jobs, slot);
+        // Behind a clock that was set back the next one may be over age already; where time passes by itself, the
+        // next step of the coarse clock finds it.
+        self.near |= !self.clock.passes();
     }
 
     fn purge_oldest(&mut self, reason: Option<Reason>) -> bool {

@@ -8,7 +8,7 @@ use super::record::Payload;
 use super::state::{Phase, State};
 use super::{Caller, Engine, Keep, Timeout};
 use crate::error::Error;
-use crate::sync::{Parker, Woken};
+use crate::sync::{self, Parker, Woken};
 
 /// The longest sleep of the timekeeper while a delayed job exists, so that a wall clock that was set, or a machine
 /// that slept, is noticed.
@@ -30,6 +30,9 @@ pub(crate) enum Wants {
     /// That a topic, or every one, has no live job.
     Empty { topic: Option<u32> },
 }
+
+/// A signal that comes just before the main thread falls asleep does not wake it: so it looks once more after this.
+const SECOND_LOOK: Duration = Duration::from_millis(20);
 
 struct Waiter {
     parker: Arc<Parker>,
@@ -93,6 +96,8 @@ enum Back {
     Served,
     TimedOut,
     Signal,
+    /// It is time to look for a signal that came too early to wake it.
+    SecondLook,
     /// It ticked, and what it changed waits to be written by a thread that may.
     Pending,
 }
@@ -149,11 +154,20 @@ impl<P: Payload> Engine<P> {
 
     /// Sleep, attached only to run signal handlers and to write what a tick changed.
     fn sleep(&self, caller: &impl Caller, ticket: &Ticket<'_, P>, deadline: Option<Instant>) -> Result<Ending, Error> {
+        let mut look_again = sync::is_main_thread();
         loop {
-            match caller.detached(|| self.sleep_detached(ticket, deadline))? {
+            let second_look = look_again.then(|| Instant::now() + SECOND_LOOK);
+            match caller.detached(|| self.sleep_detached(ticket, deadline, second_look))? {
                 Back::Served => return Ok(Ending::Served),
                 Back::TimedOut => return Ok(Ending::TimedOut),
-                Back::Signal => caller.interrupted()?,
+                Back::Signal => {
+                    caller.interrupted()?;
+                    look_again = sync::is_main_thread();
+                }
+                Back::SecondLook => {
+                    caller.interrupted()?;
+                    look_again = false;
+                }
                 Back::Pending => {
                     let state = self.enter()?;
                     self.leave(state, caller, Keep::Tried)?;
@@ -162,7 +176,12 @@ impl<P: Payload> Engine<P> {
         }
     }
 
-    fn sleep_detached(&self, ticket: &Ticket<'_, P>, deadline: Option<Instant>) -> Result<Back, Error> {
+    fn sleep_detached(
+        &self,
+        ticket: &Ticket<'_, P>,
+        deadline: Option<Instant>,
+        second_look: Option<Instant>,
+    ) -> Result<Back, Error> {
         loop {
             let mut state = self.enter()?;
             let seen = ticket.parker.events();
@@ -187,15 +206,12 @@ impl<P: Payload> Engine<P> {
                 Self::leave_waiting(state);
                 None
             };
-            let wake_at = match (deadline, until) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+            let wake_at = [deadline, until, second_look].into_iter().flatten().min();
+            let is_past = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
             match ticket.parker.wait(seen, wake_at) {
                 Woken::Signal => return Ok(Back::Signal),
-                Woken::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                    return Ok(Back::TimedOut);
-                }
+                Woken::TimedOut if is_past(deadline) => return Ok(Back::TimedOut),
+                Woken::TimedOut if is_past(second_look) => return Ok(Back::SecondLook),
                 Woken::TimedOut | Woken::Notified => {}
             }
         }
