@@ -15,10 +15,21 @@ pub struct Lease {
     pub job: u32,
     /// When it was granted: unix milliseconds.
     pub reserved_at: u64,
+    stand: Stand,
+}
+
+/// Where a lease stands until its deadline.
+#[derive(Clone, Copy, Debug)]
+struct Stand {
     /// The neighbours in its list. Beside the wheel, both halves of the entry's number.
     next: u32,
     prev: u32,
     post: Post,
+}
+
+impl Stand {
+    const YOUNG: Self = Self { next: NIL, prev: NIL, post: Post::Young };
+    const REPORTED: Self = Self { next: NIL, prev: NIL, post: Post::Reported };
 }
 
 /// Where a lease waits for its deadline.
@@ -93,9 +104,7 @@ impl Leases {
             deadline,
             job,
             reserved_at,
-            next: NIL,
-            prev: NIL,
-            post: Post::Young,
+            stand: Stand::YOUNG,
         });
         self.enter_young(lease, deadline);
         lease
@@ -112,29 +121,27 @@ impl Leases {
     #[inline]
     pub fn end(&mut self, lease: u32) -> Option<Lease> {
         let held = self.lists.leases.remove(lease)?;
-        self.disarm(lease, &held);
+        self.disarm(lease, held.deadline, held.stand);
         Some(held)
     }
 
     /// Ends the lease under a number if it has this token; whether it had.
     #[inline(always)]
     pub fn end_if(&mut self, lease: u32, token: u64) -> bool {
-        let held = self.lists.leases.remove_if(lease, |held| held.token == token);
-        if let Some(held) = &held {
-            self.disarm(lease, held);
-        }
-        held.is_some()
+        let last = |held: &Lease| (held.token == token).then_some((held.deadline, held.stand));
+        let Some((deadline, stand)) = self.lists.leases.drop_if(lease, last) else { return false };
+        self.disarm(lease, deadline, stand);
+        true
     }
 
     /// Sets a lease's deadline, earlier or later. It stands last among those of the same deadline,
     /// and will be reported again if it was. Without a lease under the number, nothing happens.
     pub fn extend(&mut self, lease: u32, deadline: u64) {
-        let Some(before) = self.lists.leases.get(lease).cloned() else { return };
-        self.disarm(lease, &before);
-        if let Some(held) = self.lists.leases.get_mut(lease) {
-            *held = Lease { deadline, next: NIL, prev: NIL, post: Post::Young, ..before };
-            self.enter_young(lease, deadline);
-        }
+        let Some(held) = self.lists.leases.get_mut(lease) else { return };
+        let before = std::mem::replace(&mut held.deadline, deadline);
+        let stand = std::mem::replace(&mut held.stand, Stand::YOUNG);
+        self.disarm(lease, before, stand);
+        self.enter_young(lease, deadline);
     }
 
     /// Appends to `out` the leases with deadline ≤ `now`, in order of (deadline, grant or last
@@ -198,36 +205,35 @@ impl Leases {
         if let Home::Side(number) = self.wheel.insert(&mut self.lists, deadline, lease)
             && let Some(held) = self.lists.leases.get_mut(lease)
         {
-            held.post = Post::Side;
-            held.next = (number & 0xFFFF_FFFF) as u32;
-            held.prev = (number >> 32) as u32;
+            let (next, prev) = ((number & 0xFFFF_FFFF) as u32, (number >> 32) as u32);
+            held.stand = Stand { next, prev, post: Post::Side };
         }
     }
 
-    /// Takes a lease out of wherever it waits, as `held` says; its own links are left as they are.
+    /// Takes a lease out of where it stood; what the lease itself says does not matter any more.
     #[inline(always)]
-    fn disarm(&mut self, lease: u32, held: &Lease) {
-        if held.post == Post::Young {
-            self.young.close_gap(&mut self.lists.leases, held.prev, lease, held.next);
+    fn disarm(&mut self, lease: u32, deadline: u64, stand: Stand) {
+        if stand.post == Post::Young {
+            self.young.close_gap(&mut self.lists.leases, stand.prev, lease, stand.next);
         } else {
-            self.disarm_old(lease, held);
+            self.disarm_old(lease, deadline, stand);
         }
     }
 
     #[inline(never)]
-    fn disarm_old(&mut self, lease: u32, held: &Lease) {
-        match held.post {
+    fn disarm_old(&mut self, lease: u32, deadline: u64, stand: Stand) {
+        match stand.post {
             Post::Young | Post::Reported => {}
             Post::Slot(place) => {
                 let ends = &mut self.lists.ends[place.index()];
-                ends.close_gap(&mut self.lists.leases, held.prev, lease, held.next);
+                ends.close_gap(&mut self.lists.leases, stand.prev, lease, stand.next);
                 if ends.is_empty() {
                     self.wheel.vacate(place);
                 }
             }
             Post::Side => {
-                let number = u64::from(held.prev) << 32 | u64::from(held.next);
-                let found = self.wheel.side().remove(&(held.deadline, number));
+                let number = u64::from(stand.prev) << 32 | u64::from(stand.next);
+                let found = self.wheel.side().remove(&(deadline, number));
                 debug_assert_eq!(found, Some(lease), "the side map and lease {lease} disagree");
             }
         }
@@ -244,9 +250,7 @@ impl Lists {
     /// The lease is in no list and not beside the wheel any more.
     fn leave_links(&mut self, lease: u32) {
         if let Some(held) = self.leases.get_mut(lease) {
-            held.next = NIL;
-            held.prev = NIL;
-            held.post = Post::Reported;
+            held.stand = Stand::REPORTED;
         }
     }
 }
@@ -258,7 +262,7 @@ impl Slots for Lists {
     fn push(&mut self, place: Place, _: u64, lease: u32) {
         self.ends[place.index()].push_back(&mut self.leases, lease);
         if let Some(held) = self.leases.get_mut(lease) {
-            held.post = Post::Slot(place);
+            held.stand.post = Post::Slot(place);
         }
     }
 
@@ -290,25 +294,25 @@ impl Slots for Lists {
 impl Links for Slab<Lease> {
     #[inline]
     fn next(&self, lease: u32) -> u32 {
-        self.get(lease).map_or(NIL, |held| held.next)
+        self.get(lease).map_or(NIL, |held| held.stand.next)
     }
 
     #[inline]
     fn prev(&self, lease: u32) -> u32 {
-        self.get(lease).map_or(NIL, |held| held.prev)
+        self.get(lease).map_or(NIL, |held| held.stand.prev)
     }
 
     #[inline]
     fn set_next(&mut self, lease: u32, to: u32) {
         if let Some(held) = self.get_mut(lease) {
-            held.next = to;
+            held.stand.next = to;
         }
     }
 
     #[inline]
     fn set_prev(&mut self, lease: u32, to: u32) {
         if let Some(held) = self.get_mut(lease) {
-            held.prev = to;
+            held.stand.prev = to;
         }
     }
 }

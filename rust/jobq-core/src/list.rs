@@ -146,7 +146,8 @@ impl Ends {
         self.tail = slot;
     }
 
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn pop_front(&mut self, links: &mut impl Links) -> Option<u32> {
         let slot = self.front()?;
         debug_assert!(links.prev(slot) == NIL, "slot {slot} leads a list and follows another slot");

@@ -345,7 +345,7 @@ fn paged(buckets: &[Bucket]) -> Box<Paged> {
 }
 
 /// Gives back the array of a queue that ran empty, unless it is small.
-#[inline]
+#[inline(always)]
 fn shrink_idle(buckets: &mut Vec<Bucket>) {
     if buckets.is_empty() && buckets.capacity() > IDLE_MAX {
         *buckets = Vec::new();

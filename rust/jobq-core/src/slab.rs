@@ -74,22 +74,25 @@ impl<T, const N: usize> Slab<T, N> {
     /// Takes the value out and frees its slot; `None` if the slot holds nothing.
     #[inline]
     pub fn remove(&mut self, slot: u32) -> Option<T> {
-        self.remove_if(slot, |_| true)
-    }
-
-    /// Takes the value out and frees its slot if `leaves` says so; `None` if it stays, or the slot holds nothing.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    pub fn remove_if(&mut self, slot: u32, leaves: impl FnOnce(&T) -> bool) -> Option<T> {
         let (segment, place) = Self::split(slot);
-        let cell = &mut self.segments.get_mut(segment)?[place];
-        if !leaves(cell.as_ref()?) {
-            return None;
-        }
-        let value = cell.take()?;
+        let value = self.segments.get_mut(segment)?[place].take()?;
         self.free.push(slot);
         self.len -= 1;
         Some(value)
+    }
+
+    /// Drops the value and frees its slot if `last` finds in it what it looks for, and returns that; `None` if it
+    /// stays, or the slot holds nothing. Where little of a value is wanted, this spares moving all of it.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub fn drop_if<R>(&mut self, slot: u32, last: impl FnOnce(&T) -> Option<R>) -> Option<R> {
+        let (segment, place) = Self::split(slot);
+        let cell = &mut self.segments.get_mut(segment)?[place];
+        let found = last(cell.as_ref()?)?;
+        *cell = None;
+        self.free.push(slot);
+        self.len -= 1;
+        Some(found)
     }
 
     /// The value in `slot`; `None` if it holds nothing.

@@ -40,7 +40,8 @@ impl Topic {
 /// All topics, by slot and by name.
 #[derive(Default)]
 pub(crate) struct Topics {
-    slab: Slab<Topic, 64>,
+    /// Each in a box of its own: an array of so large values takes twice the instructions to look into.
+    slab: Slab<Box<Topic>, 64>,
     names: HashMap<Arc<str>, u32>,
     generation: u32,
 }
@@ -48,12 +49,12 @@ pub(crate) struct Topics {
 impl Topics {
     #[inline]
     pub(crate) fn get(&self, slot: u32) -> Option<&Topic> {
-        self.slab.get(slot)
+        self.slab.get(slot).map(Box::as_ref)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Topic> {
-        self.slab.get_mut(slot)
+        self.slab.get_mut(slot).map(Box::as_mut)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -61,7 +62,7 @@ impl Topics {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Topic)> {
-        self.slab.iter()
+        self.slab.iter().map(|(slot, topic)| (slot, topic.as_ref()))
     }
 
     pub(crate) fn slot_of(&self, name: &str) -> Option<u32> {
@@ -114,7 +115,7 @@ impl Topics {
     /// Make a topic whose name was checked.
     pub(crate) fn insert(&mut self, name: Arc<str>, now: Mono) -> u32 {
         self.generation = self.generation.wrapping_add(1);
-        let slot = self.slab.insert(Topic {
+        let slot = self.slab.insert(Box::new(Topic {
             name: Arc::clone(&name),
             generation: self.generation,
             ready: ReadyQueue::new(),
@@ -124,12 +125,12 @@ impl Topics {
             last_call: now,
             watched: false,
             dirty: false,
-        });
+        }));
         self.names.insert(name, slot);
         slot
     }
 
-    pub(crate) fn remove(&mut self, slot: u32) -> Option<Topic> {
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<Box<Topic>> {
         let topic = self.slab.remove(slot)?;
         self.names.remove(&topic.name);
         Some(topic)

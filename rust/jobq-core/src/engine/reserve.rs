@@ -36,10 +36,21 @@ pub struct Grant<P> {
     payload: Option<P>,
 }
 
-impl<P: Payload> Grant<P> {
-    /// What the caller gets of a lease that stands.
+/// What is kept of a lease that was just made: for the caller a grant, for a waiter the lease alone.
+pub(crate) trait Taken<P> {
+    /// Of the job, its options and its lease.
+    fn of(job: &Record<P>, options: Option<&JobOptions>, held: Held) -> Self;
+}
+
+impl<P> Taken<P> for Held {
+    fn of(_: &Record<P>, _: Option<&JobOptions>, held: Held) -> Self {
+        held
+    }
+}
+
+impl<P: Payload> Taken<P> for Grant<P> {
     #[inline(always)]
-    fn new(job: &Record<P>, options: Option<&JobOptions>, held: Held) -> Self {
+    fn of(job: &Record<P>, options: Option<&JobOptions>, held: Held) -> Self {
         let name = options.map(|options| &options.name).filter(|name| !name.is_empty());
         Self {
             id: job.id(),
@@ -52,7 +63,9 @@ impl<P: Payload> Grant<P> {
             payload: job.payload.as_ref().map(Payload::share),
         }
     }
+}
 
+impl<P: Payload> Grant<P> {
     /// The payload, handed over.
     pub fn take_payload(&mut self) -> P {
         self.payload.take().unwrap_or_else(|| P::from_bytes(Vec::new()))
@@ -76,7 +89,7 @@ impl<P: Payload> Engine<P> {
         state.tick();
         state.check_running()?;
         if let Some(slot) = state.topic(topic)
-            && let Some(grant) = state.grant_one(slot, |job, options, held| Grant::new(job, options, held))
+            && let Some(grant) = state.grant_one::<Grant<P>>(slot)
         {
             if state.is_quiet() && grant.payload.is_some() {
                 return Ok(Some(grant));
@@ -164,7 +177,7 @@ impl<P: Payload> Engine<P> {
                     None => state.topic_or_new(topic)?,
                 };
                 let mut grants = Vec::new();
-                state.grant_batch(slot, limit, |job, options, held| grants.push(Grant::new(job, options, held)));
+                state.grant_batch(slot, limit, |grant: Grant<P>| grants.push(grant));
                 state.overlook(&grants, sight);
                 if grants.is_empty() { Ok(Err(Wants::Jobs { topics: vec![slot], limit })) } else { Ok(Ok(grants)) }
             };
@@ -273,13 +286,9 @@ impl<P: Payload> State<P> {
         topic.map_or(0, |topic| topic.counters.now(Status::Ready))
     }
 
-    /// Lease the topic's first job; `take` is shown the record, its options and the lease.
+    /// Lease the topic's first job.
     #[inline(always)]
-    pub(crate) fn grant_one<R>(
-        &mut self,
-        topic: u32,
-        take: impl FnOnce(&Record<P>, Option<&JobOptions>, Held) -> R,
-    ) -> Option<R> {
+    pub(crate) fn grant_one<T: Taken<P>>(&mut self, topic: u32) -> Option<T> {
         let there = self.topics.get_mut(topic)?;
         if there.paused || self.phase != Phase::Running || self.next_token.is_short() {
             return None;
@@ -299,7 +308,7 @@ impl<P: Payload> State<P> {
         job.attempts = job.attempts.saturating_add(1);
         job.status = Status::Reserved;
         let logs = job.logs();
-        let taken = take(job, options, Held { slot, id: job.id, token, deadline });
+        let taken = T::of(job, options, Held { slot, id: job.id, token, deadline });
         for counters in [&mut self.total, &mut there.counters] {
             counters.shift(Status::Ready, Status::Reserved);
             counters.note_reserved(now.wall.0);
@@ -311,12 +320,7 @@ impl<P: Payload> State<P> {
     }
 
     /// Lease the topic's first jobs, at most `limit`. A recovered job ends the batch before it and is one of its own.
-    pub(crate) fn grant_batch(
-        &mut self,
-        topic: u32,
-        limit: u64,
-        mut take: impl FnMut(&Record<P>, Option<&JobOptions>, Held),
-    ) {
+    pub(crate) fn grant_batch<T: Taken<P>>(&mut self, topic: u32, limit: u64, mut take: impl FnMut(T)) {
         let mut granted = 0;
         while granted < limit {
             let Some(first) = self.topics.get(topic).and_then(|topic| topic.ready.peek(&self.jobs)) else { return };
@@ -324,9 +328,8 @@ impl<P: Payload> State<P> {
             if alone && granted > 0 {
                 return;
             }
-            if self.grant_one(topic, |job, options, held| take(job, options, held)).is_none() {
-                return;
-            }
+            let Some(taken) = self.grant_one(topic) else { return };
+            take(taken);
             granted += 1;
             if alone {
                 return;
@@ -350,7 +353,7 @@ impl<P: Payload> State<P> {
             return None;
         }
         let job = self.jobs.get(held.slot)?;
-        Some(Grant::new(job, self.options.get(job.options), held))
+        Some(Grant::of(job, self.options.get(job.options), held))
     }
 
     /// Undo a grant that never reached its caller: as if the job had not been taken.

@@ -309,7 +309,7 @@ impl<P: Payload> State<P> {
             };
             let limit = *limit;
             let mut granted = Vec::new();
-            self.grant_batch(topic, limit, |_, _, held| granted.push(held));
+            self.grant_batch(topic, limit, |held: Held| granted.push(held));
             if granted.is_empty() {
                 return;
             }
