@@ -99,13 +99,7 @@ impl Leases {
     /// Grants a lease and returns its number, which stays its own until [`Leases::end`].
     #[inline(always)]
     pub fn grant(&mut self, token: u64, job: u32, deadline: u64, reserved_at: u64) -> u32 {
-        let lease = self.lists.leases.insert(Lease {
-            token,
-            deadline,
-            job,
-            reserved_at,
-            stand: Stand::YOUNG,
-        });
+        let lease = self.lists.leases.insert(Lease { token, deadline, job, reserved_at, stand: Stand::YOUNG });
         self.enter_young(lease, deadline);
         lease
     }

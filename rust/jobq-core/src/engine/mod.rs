@@ -10,6 +10,7 @@ mod close;
 mod commit;
 mod enqueue;
 mod inspect;
+mod load;
 mod open;
 mod operate;
 mod planted;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use hashbrown::{HashMap, HashSet};
 
 use super::commit::Numbers;
+use super::load::{Found, Kind, load_jobs, load_topics};
 use super::planted::Planted;
 use super::record::{OptionTable, Payload, Record};
 use super::retain::Kept;
@@ -19,9 +20,7 @@ use crate::ids::IdMap;
 use crate::job::{JobId, Reason, Status};
 use crate::leases::Leases;
 use crate::options::{JobOptions, Limits, Retention};
-use crate::repository::codec::{
-    BODY, Body, FORMAT, META, OVERLAY, Overlay, TOPIC, TopicRecord, decode_number, encode_number, id_of, meta_key,
-};
+use crate::repository::codec::{FORMAT, META, Overlay, TOPIC, TopicRecord, decode_number, encode_number, meta_key};
 use crate::repository::committer::{Journal, Stores};
 use crate::repository::{Change, Repository};
 use crate::slab::Slab;
@@ -392,19 +391,6 @@ fn close_loaded(stores: &Stores) {
     }
 }
 
-/// A job as its repository has it.
-struct Found {
-    id: JobId,
-    body: Body,
-    overlay: Kind,
-}
-
-enum Kind {
-    None,
-    Damaged,
-    Read(Box<Overlay>),
-}
-
 enum Placed {
     Ready { key: u64, slot: u32 },
     Delayed,
@@ -416,41 +402,4 @@ struct Finished {
     slot: u32,
     reason: Option<Reason>,
     size: u32,
-}
-
-fn load_jobs(store: &dyn Repository, recovery: &mut Recovery) -> Result<Vec<Found>, Error> {
-    let mut found: Vec<Found> = Vec::new();
-    store.load(BODY, &mut |key, value| {
-        match (id_of(key), Body::decode(key, value)) {
-            (Some(id), Some(body)) => found.push(Found { id, body, overlay: Kind::None }),
-            (Some(id), None) => recovery.quarantined.push(id),
-            (None, _) => recovery.quarantined.push(JobId(0)),
-        }
-        Ok(())
-    })?;
-    store.load(OVERLAY, &mut |key, value| {
-        let Some(id) = id_of(key) else { return Ok(()) };
-        if let Ok(at) = found.binary_search_by_key(&id, |job| job.id)
-            && let Some(job) = found.get_mut(at)
-        {
-            job.overlay = match Overlay::decode(key, value) {
-                Some(overlay) => Kind::Read(Box::new(overlay)),
-                None => Kind::Damaged,
-            };
-        }
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-fn load_topics(store: &dyn Repository) -> Result<HashMap<Vec<u8>, TopicRecord>, Error> {
-    let mut records = HashMap::new();
-    store.load(TOPIC, &mut |key, value| {
-        // A topic's record only counts; a damaged one is left out and corrected from the jobs.
-        if let Some(record) = TopicRecord::decode(key, value) {
-            records.insert(key.to_vec(), record);
-        }
-        Ok(())
-    })?;
-    Ok(records)
 }
