@@ -62,7 +62,6 @@ fn r4_a_failure_is_final() {
             engine.cancel(&Thread, &[id]),
             engine.flush(&Thread),
             engine.compact(&Thread).map(drop),
-            engine.stop(),
         ] {
             assert!(matches!(&result, Err(Error::Failed(cause)) if cause.to_string() == "disk full"), "{result:?}");
         }
@@ -134,7 +133,7 @@ fn r4_a_call_from_inside_a_repository_is_refused() {
         let engine = open(&clock, &store);
         let inside = call_inside(&store, &engine, |engine| {
             let enqueue = engine.enqueue(&Thread, MAIL, Bytes::from(vec![]), 0, Schedule::Now, None);
-            [enqueue.map(drop), engine.stats(&Thread).map(drop), engine.flush(&Thread), engine.stop()]
+            [enqueue.map(drop), engine.stats(&Thread).map(drop), engine.flush(&Thread)]
         });
         let id = post(&engine, "x");
         for result in inside.recv_timeout(PATIENCE).unwrap() {
@@ -142,6 +141,22 @@ fn r4_a_call_from_inside_a_repository_is_refused() {
         }
         assert_eq!(take(&engine).id, id, "nothing was changed by it and nothing has failed");
         assert_eq!(engine.stats(&Thread).unwrap().counters.enqueued, 1);
+    });
+}
+
+/// A signal handler may stop the service wherever it interrupts it (W4).
+#[test]
+fn w4_stop_works_from_inside_a_repository() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Store::new());
+        let engine = open(&clock, &store);
+        let waiter = waiting(&engine, 1);
+        let inside = call_inside(&store, &engine, Engine::stop);
+        let other = TopicRef::Name("other");
+        assert!(engine.enqueue(&Thread, other, Bytes::from(vec![]), 0, Schedule::Now, None).is_ok());
+        inside.recv_timeout(PATIENCE).unwrap().unwrap();
+        assert!(matches!(waiter.result(), Err(Error::Closed(Closed::Stopped))));
+        assert!(matches!(engine.reserve_one(&Thread, other, NOW), Err(Error::Closed(Closed::Stopped))));
     });
 }
 

@@ -210,6 +210,12 @@ pub(crate) fn try_open(
     Engine::open(&Thread, config)
 }
 
+/// Kill the service: what the store holds now is opened again, with no close before.
+pub(crate) fn crash(clock: &Arc<ManualClock>, store: &Arc<Store>, engine: Arc<Engine<Bytes>>) -> Arc<Engine<Bytes>> {
+    drop(engine);
+    open(clock, store)
+}
+
 /// Have the store's next commit wait at a gate; it tells when it is there.
 pub(crate) fn hold(store: &Store) -> (Arc<Gate>, Receiver<()>) {
     let gate = Gate::new();

@@ -1,0 +1,86 @@
+//! What opening keeps of numbers, and what it refuses and closes again.
+
+#![allow(clippy::unwrap_used)] // Helpers too: a panic is how a test fails.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::store::{Store, crash, open, try_open};
+use common::{Bytes, MAIL, NOW, manual, post, settle, take};
+use jobq_core::engine::{Outcome, Thread};
+use jobq_core::error::Error;
+use jobq_core::job::{JobId, Schedule, Token};
+use jobq_core::repository::codec::{decode_number, encode_number, meta_key};
+
+/// No number is used before the end of its block is on disk, and none twice, crash or not (R7).
+#[test]
+fn r7_ids_and_tokens_are_kept_in_blocks_before_they_are_used() {
+    let (clock, store) = (manual(), Store::new());
+    let mut engine = open(&clock, &store);
+    let (mut last_id, mut last_token) = (JobId(0), Token(0));
+    for round in 0_u16..3 {
+        // The end that is kept before a call covers what the call uses.
+        let number = |name: &str| {
+            let key = meta_key(name);
+            let sealed = store.data().remove(&key).unwrap();
+            decode_number(&key, &sealed).unwrap()
+        };
+        let mut steps = 0;
+        for _ in 0..3_000 {
+            let (ids, tokens) = (number("ids"), number("tokens"));
+            let id = post(&engine, "");
+            let grant = take(&engine);
+            assert!(grant.id == id && id > last_id && grant.token > last_token);
+            assert!(id.0 < number("ids").max(ids) && grant.token.0 < number("tokens").max(tokens));
+            steps += u32::from(number("ids") != ids);
+            (last_id, last_token) = (id, grant.token);
+            settle(&engine, &grant, Outcome::Done);
+            engine.delete(&Thread, &[id]).unwrap();
+        }
+        assert!(steps > 0 && steps < 4, "a block at a time, round {round}");
+        engine = crash(&clock, &store, engine);
+    }
+    let many = (0..10_000).map(|_| (Bytes::from(vec![]), 0)).collect();
+    let ids = engine.enqueue_many(&Thread, MAIL, many, Schedule::Now, None).unwrap();
+    assert!(ids.start > last_id.0 && ids.end - ids.start == 10_000);
+    let grants = engine.reserve(&Thread, MAIL, 10_000, NOW).unwrap();
+    assert!(grants.len() == 10_000 && grants[0].token > last_token);
+    let engine = crash(&clock, &store, engine);
+    assert!(post(&engine, "").0 >= ids.end);
+    store.edit(|data| data.retain(|key, _| key[0] != b'm'));
+    let engine = crash(&clock, &store, engine);
+    assert!(post(&engine, "").0 >= ids.end, "ids that are there are never given out again");
+}
+
+/// A store of another format, or with damaged numbers, is refused and left as it is.
+#[test]
+fn a_store_that_is_not_understood_is_refused() {
+    let (clock, store) = (manual(), Store::new());
+    let engine = open(&clock, &store);
+    post(&engine, "x");
+    engine.close(&Thread).unwrap();
+    let refused = |store: &Arc<Store>, wanted: &str| {
+        let before = store.data();
+        let error = try_open(&clock, store, store, |_| ()).err().expect("a refusal");
+        assert!(matches!(&error, Error::Corrupt(text) if text.contains(wanted)), "{error:?}");
+        assert_eq!((store.commits(), store.data() == before), (0, true));
+    };
+    for name in ["format", "ids", "tokens", "clean"] {
+        let copy = store.copy();
+        copy.damage(&meta_key(name));
+        refused(&copy, &format!("m{name} is damaged"));
+    }
+    let key = meta_key("format");
+    store.edit(|data| drop(data.insert(key.clone(), encode_number(&key, 2))));
+    refused(&store, "the store has format 2; this jobq reads format 1");
+}
+
+/// Nobody is left holding a store that no service uses (R8).
+#[test]
+fn r8_a_failed_load_of_the_topics_closes_the_jobs() {
+    let (clock, jobs, topics) = (manual(), Store::new(), Store::new());
+    topics.fail_loads();
+    assert!(matches!(try_open(&clock, &jobs, &topics, |_| ()), Err(Error::Repository(_))));
+    assert_eq!((jobs.closes(), jobs.commits()), (1, 0));
+}
