@@ -12,22 +12,20 @@ from .observe import hold
 
 MOST = 2**32 - 1
 ATTEMPTS = 10
-"""Where a record of where a job stands has its attempts; its retries follow. It ends in the crc32 of key and value."""
+"""The place of the attempts in a record of where a job stands; the retries follow, and a crc32 ends it."""
 
 
 def rewritten(disk: Disk, attempts: int, retries: int) -> None:
     """Sets the counters in the only record of where a job stands, as if the job had had a very long life."""
     (key,) = [key for key in disk.data if key.startswith(b"s")]
     value = bytearray(disk.data[key][:-4])
-    assert struct.unpack_from("<II", value, ATTEMPTS) == (1, 0), (
-        "the record format has changed: so must this test"
-    )
+    assert struct.unpack_from("<II", value, ATTEMPTS) == (1, 0), "the format has changed: so must this test"
     struct.pack_into("<II", value, ATTEMPTS, attempts, retries)
     disk.data[key] = bytes(value) + struct.pack("<I", zlib.crc32(key + value))
 
 
 def test_V6_attempts_and_retries_stop_at_their_most(python_factory: Factory, clock: ManualClock) -> None:
-    """A job that is released for years must not come back as one that was never tried, or with its retries anew."""
+    """A job released for years must not come back as one never tried, or with its retries anew."""
     svc = python_factory.open(clock)
     svc.enqueue("t", b"", options=JobOptions(max_retries=MOST, min_backoff=0, max_backoff=0))
     hold(svc).release()
