@@ -180,8 +180,8 @@ impl Leases {
     /// The lease stands last among the young; its links are free and its post is set.
     #[inline(always)]
     fn enter_young(&mut self, lease: u32, deadline: u64) {
-        let least = if self.young.is_empty() { u64::MAX } else { self.young_least };
-        self.young_least = least.min(deadline);
+        let first = if self.young.is_empty() { u64::MAX } else { self.young_least };
+        self.young_least = first.min(deadline);
         self.young.push_back(&mut self.lists.leases, lease);
     }
 

@@ -9,7 +9,7 @@ use super::{Caller, Engine, Keep, wake};
 use crate::error::{Closed, Error};
 use crate::repository::Change;
 use crate::repository::codec::{encode_number, meta_key};
-use crate::repository::committer::Stores;
+use crate::repository::committer::{Stores, Turn};
 use crate::sync::{self, Parker};
 
 impl<P: Payload> Engine<P> {
@@ -59,7 +59,9 @@ impl<P: Payload> Engine<P> {
     /// Those of every call.
     pub fn flush(&self, caller: &impl Caller) -> Result<(), Error> {
         let state = self.enter()?;
-        self.leave(state, caller, Keep::Awaited)
+        let upto = state.journal.as_ref().map(|journal| journal.queue.upto);
+        Self::leave_unwritten(state);
+        upto.map_or(Ok(()), |upto| self.commit(caller, upto, Keep::Awaited))
     }
 
     /// Have the repositories give disk space back; the bytes freed. Writers wait meanwhile.
@@ -95,21 +97,30 @@ impl<P: Payload> Engine<P> {
                 other => Err(other),
             }),
         };
-        let stores = self.state.lock_anyway().journal.as_ref().map(|journal| journal.stores.clone());
+        // Kept also when a repository panics: then the others that close are not left waiting.
+        let ending = Ending { engine: self };
+        let stores = self.last_turn(caller);
         let mut closed = Ok(());
         for store in stores.iter().flat_map(Stores::each) {
             closed = closed.and(store.close());
         }
-        let mut state = self.state.lock_anyway();
-        state.closing = Closing::Done;
-        let closers = std::mem::take(&mut state.closers);
-        let jobs = std::mem::take(&mut state.jobs);
-        let trash = std::mem::take(&mut state.trash);
-        let cold = std::mem::take(&mut state.cold);
-        drop(state);
-        wake(closers);
-        drop((jobs, trash, cold));
+        drop(ending);
         written.and(closed)
+    }
+
+    /// Wait until nobody is inside a repository, and have them for good.
+    fn last_turn(&self, caller: &impl Caller) -> Option<Stores> {
+        loop {
+            let mut state = self.state.lock_anyway();
+            let journal = state.journal.as_mut()?;
+            match journal.ask_turn(sync::this_thread()) {
+                Turn::Mine => return Some(journal.stores.clone()),
+                Turn::Wait(parker, seen) => {
+                    drop(state);
+                    caller.detached(|| parker.wait(seen, None));
+                }
+            }
+        }
     }
 
     fn wait_closed(&self, caller: &impl Caller) -> Result<(), Error> {
@@ -127,6 +138,28 @@ impl<P: Payload> Engine<P> {
                 caller.interrupted()?;
             }
         }
+    }
+}
+
+/// The end of a service: dropped, it is closed, and everybody who waits for that is told.
+struct Ending<'a, P: Payload> {
+    engine: &'a Engine<P>,
+}
+
+impl<P: Payload> Drop for Ending<'_, P> {
+    fn drop(&mut self) {
+        let mut state = self.engine.state.lock_anyway();
+        state.closing = Closing::Done;
+        let mut wakes = std::mem::take(&mut state.closers);
+        if let Some(journal) = &mut state.journal {
+            wakes.extend(journal.give_turn());
+        }
+        let jobs = std::mem::take(&mut state.jobs);
+        let trash = std::mem::take(&mut state.trash);
+        let cold = std::mem::take(&mut state.cold);
+        drop(state);
+        wake(wakes);
+        drop((jobs, trash, cold));
     }
 }
 

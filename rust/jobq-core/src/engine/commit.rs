@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::record::{Payload, Record};
-use super::state::State;
-use super::{Caller, Engine, Keep, wake};
-use crate::error::{Error, Foreign};
+use super::state::{Closing, State};
+use super::{Caller, Engine, Keep, Thread, wake};
+use crate::error::{Closed, Error, Foreign};
 use crate::job::JobId;
 use crate::repository::Change;
 use crate::repository::codec::{
@@ -28,17 +28,19 @@ pub(crate) struct Numbers {
     pub(crate) end: u64,
     /// The end that was asked for; it becomes `end` once it is kept.
     pub(crate) asked: u64,
+    /// Numbers below `end` that calls under way have for themselves.
+    pub(crate) held: u64,
 }
 
 impl Numbers {
     /// A sequence that needs no blocks: it starts at 1 in each process.
     pub(crate) const fn volatile() -> Self {
-        Self { next: 1, end: u64::MAX, asked: u64::MAX }
+        Self { next: 1, end: u64::MAX, asked: u64::MAX, held: 0 }
     }
 
     /// A sequence that goes on at the end of the last block.
     pub(crate) const fn from(next: u64) -> Self {
-        Self { next, end: next, asked: next }
+        Self { next, end: next, asked: next, held: 0 }
     }
 
     /// The next number.
@@ -50,10 +52,10 @@ impl Numbers {
         number
     }
 
-    /// How many may be used.
+    /// How many may be used that no call has for itself.
     #[inline]
     pub(crate) fn left(&self) -> u64 {
-        self.end - self.next
+        self.end - self.next - self.held
     }
 
     /// Whether a block must be asked for.
@@ -63,7 +65,7 @@ impl Numbers {
 
     /// Whether none may be used.
     pub(crate) fn is_short(&self) -> bool {
-        self.left() == 0
+        self.next >= self.end
     }
 }
 
@@ -218,25 +220,31 @@ fn payload_changes<P: Payload>(job: &Record<P>) -> Vec<Change> {
 }
 
 impl<P: Payload> Engine<P> {
-    /// Have as many ids and tokens as a call needs, their blocks kept, before any of them is used.
+    /// Have as many ids and tokens as a call needs, their blocks kept, before any of them is used. The ids are held for
+    /// the call, which gives them up when it takes them.
     #[inline]
     pub(super) fn ensure_numbers(
         &self,
         caller: &impl Caller,
         needed: impl Fn(&mut State<P>) -> (u64, u64),
     ) -> Result<(), Error> {
-        if !self.writes {
-            return Ok(());
-        }
+        if self.writes { self.await_numbers(caller, needed) } else { Ok(()) }
+    }
+
+    fn await_numbers(&self, caller: &impl Caller, needed: impl Fn(&mut State<P>) -> (u64, u64)) -> Result<(), Error> {
         loop {
             let mut state = self.enter()?;
             let (ids, tokens) = needed(&mut state);
-            state.ask_numbers(ids, tokens);
             let enough = state.next_id.left() >= ids && state.next_token.left() >= tokens;
-            self.leave(state, caller, Keep::Awaited)?;
+            state.ask_numbers(ids, tokens);
             if enough {
-                return Ok(());
+                state.next_id.held += ids;
+                return self.leave(state, caller, Keep::Tried);
             }
+            // Asked for by this call or by one that is being written: it is there once all that is queued is kept.
+            let upto = state.journal.as_ref().map_or(0, |journal| journal.queue.upto);
+            Self::leave_unwritten(state);
+            self.commit(caller, upto, Keep::Awaited)?;
         }
     }
 
@@ -278,6 +286,10 @@ impl<P: Payload> Engine<P> {
             if done(journal) {
                 return Ok(());
             }
+            if state.closing == Closing::Done {
+                return Err(Error::Closed(Closed::Closed));
+            }
+            let Some(journal) = &mut state.journal else { return Ok(()) };
             match journal.ask_turn(sync::this_thread()) {
                 Turn::Mine => {
                     let stores = journal.stores.clone();
@@ -331,9 +343,14 @@ impl<P: Payload> Drop for TurnGuard<'_, P> {
         if let Ok(mut state) = self.engine.state.lock() {
             state.fail(&Error::Internal);
             give_turn(&mut state);
+            let close_later = std::mem::take(&mut state.close_later);
             let wakes = state.take_wakes();
             drop(state);
             wake(wakes);
+            if close_later {
+                // The panic that is under way is what the caller is told.
+                let _ = self.engine.finish_close(&Thread);
+            }
         }
     }
 }

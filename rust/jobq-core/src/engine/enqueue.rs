@@ -33,6 +33,7 @@ impl<P: Payload> Engine<P> {
         let mut payload = Some(payload);
         self.ensure_numbers(caller, |_| (1, 0))?;
         self.call(caller, Tick::Before, |state| {
+            state.next_id.held -= u64::from(self.writes);
             let topic = state.admit(topic, 1)?;
             let options = state.options.hold_or_default(options);
             let id = state.add(topic, &mut payload, size, weight, due, options);
@@ -68,6 +69,7 @@ impl<P: Payload> Engine<P> {
             items.into_iter().map(|(payload, weight)| (Some(payload), weight)).collect();
         self.ensure_numbers(caller, |_| (count, 0))?;
         self.call(caller, Tick::Before, |state| {
+            state.next_id.held -= if self.writes { count } else { 0 };
             if items.is_empty() {
                 crate::topic::check_name(topic.name(), &state.limits)?;
                 return Ok(state.next_id.next..state.next_id.next);

@@ -83,11 +83,13 @@ impl<P: Payload + 'static> Engine<P> {
         let stores =
             Stores { jobs: remembers(Arc::clone(&config.jobs)), topics: remembers(Arc::clone(&config.topics)) };
         let writes = stores.jobs.is_some();
+        let opened = stores.clone();
         let mut state = State::new(config);
         let mut recovery = Recovery { clean: true, ..Recovery::default() };
         if stores.each().next().is_some() {
-            recovery = state.recover(&stores).inspect_err(|_| close_loaded(&stores))?;
-            state.journal = Some(Box::new(Journal::new(stores)));
+            // There from the start: what is purged at once must be forgotten on the disk too.
+            state.journal = Some(Box::new(Journal::new(stores.clone())));
+            recovery = state.recover(&stores).inspect_err(|_| close_all(&stores))?;
             state.note_open();
         }
         recovery.seconds = start.elapsed().as_secs_f64();
@@ -101,7 +103,7 @@ impl<P: Payload + 'static> Engine<P> {
             generation: sync::generation(),
         });
         let state = engine.enter()?;
-        engine.leave(state, caller, Keep::Awaited)?;
+        engine.leave(state, caller, Keep::Awaited).inspect_err(|_| close_all(&opened))?;
         if let Clock::Manual(clock) = &clock {
             let engine: Arc<dyn Ticker> = Arc::clone(&engine) as Arc<dyn Ticker>;
             clock.attach(Arc::downgrade(&engine));
@@ -232,7 +234,10 @@ impl<P: Payload> State<P> {
         let (mut status, mut when, mut reason) = (body.status, body.when, None);
         match overlay {
             Kind::None => {}
-            Kind::Damaged => (status, when, reason) = (Status::Canceled, now, Some(Reason::Damaged)),
+            Kind::Damaged => {
+                (status, when, reason) = (Status::Canceled, now, Some(Reason::Damaged));
+                self.tally(topic, |counters| counters.cancellations += 1);
+            }
             Kind::Read(overlay) => {
                 (status, when, reason) = (overlay.status, overlay.when, overlay.reason);
                 self.restore(slot, *overlay);
@@ -381,13 +386,11 @@ impl<P: Payload> State<P> {
     }
 }
 
-/// The topics could not be loaded: whoever holds the jobs is not left open for nobody.
-fn close_loaded(stores: &Stores) {
-    if let (Some(jobs), Some(_)) = (&stores.jobs, &stores.topics)
-        && !stores.are_one()
-    {
-        // The error of the load is the one to be told.
-        let _ = jobs.close();
+/// The service did not come to be: its repositories are not left open for nobody.
+fn close_all(stores: &Stores) {
+    for store in stores.each() {
+        // The error that kept the service from opening is the one to be told.
+        let _ = store.close();
     }
 }
 

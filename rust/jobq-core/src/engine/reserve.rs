@@ -92,6 +92,7 @@ impl<P: Payload> Engine<P> {
             && let Some(grant) = state.grant_one::<Grant<P>>(slot)
         {
             if state.is_quiet() && grant.payload.is_some() {
+                Self::leave_quietly(state);
                 return Ok(Some(grant));
             }
             if let Some(grant) = self.leave_granted(state, caller, grant)? {
@@ -211,17 +212,26 @@ impl<P: Payload> Engine<P> {
         Self::leave_unwritten(state);
     }
 
-    /// Fetch the payloads that are only in the repository. A job whose payload cannot be read is not served.
+    /// Fetch the payloads that are only in the repository. A job whose payload cannot be read is not served; when the
+    /// caller must go, all goes back.
     fn fetch(&self, caller: &impl Caller, mut grants: Vec<Grant<P>>) -> Result<Vec<Grant<P>>, Error> {
         for grant in grants.iter_mut().filter(|grant| grant.payload.is_none()) {
-            let size = self.size_of(grant)?;
-            match self.read_payload(caller, grant.id, size)? {
-                Some(payload) => grant.payload = Some(payload),
-                None => self.damage(caller, grant)?,
+            if let Err(error) = self.fetch_one(caller, grant) {
+                self.give_back(grants);
+                return Err(error);
             }
         }
         grants.retain(|grant| grant.payload.is_some());
         Ok(grants)
+    }
+
+    fn fetch_one(&self, caller: &impl Caller, grant: &mut Grant<P>) -> Result<(), Error> {
+        let size = self.size_of(grant)?;
+        match self.read_payload(caller, grant.id, size)? {
+            Some(payload) => grant.payload = Some(payload),
+            None => self.damage(caller, grant)?,
+        }
+        Ok(())
     }
 
     fn size_of(&self, grant: &Grant<P>) -> Result<u32, Error> {
@@ -308,7 +318,7 @@ impl<P: Payload> State<P> {
         job.attempts = job.attempts.saturating_add(1);
         job.status = Status::Reserved;
         let logs = job.logs();
-        let taken = T::of(job, options, Held { slot, id: job.id, token, deadline });
+        let granted = T::of(job, options, Held { slot, id: job.id, token, deadline });
         for counters in [&mut self.total, &mut there.counters] {
             counters.shift(Status::Ready, Status::Reserved);
             counters.note_reserved(now.wall.0);
@@ -316,7 +326,7 @@ impl<P: Payload> State<P> {
         self.near |= deadline <= now.mono.0 + grain * 2;
         self.shifted(slot, topic, Status::Ready, Status::Reserved, logs);
         self.note(slot);
-        Some(taken)
+        Some(granted)
     }
 
     /// Lease the topic's first jobs, at most `limit`. A recovered job ends the batch before it and is one of its own.

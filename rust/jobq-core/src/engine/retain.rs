@@ -53,9 +53,12 @@ impl<P: Payload> State<P> {
     }
 
     fn purge_oldest(&mut self, reason: Option<Reason>) -> bool {
-        let Some(slot) = self.kept(reason).list.front() else { return false };
-        self.unkeep(slot);
-        self.forget(slot, |counters| counters.purged += 1);
+        let kept = if reason.is_some_and(Reason::is_dead) { &mut self.dead } else { &mut self.finished };
+        let Some(slot) = kept.list.pop_front(&mut self.jobs) else { return false };
+        let Some(job) = self.jobs.remove(slot) else { return false };
+        kept.size -= u64::from(job.size);
+        self.near |= !self.clock.passes();
+        self.bury(job, |counters| counters.purged += 1);
         true
     }
 

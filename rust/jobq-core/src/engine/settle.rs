@@ -98,6 +98,7 @@ impl<P: Payload> Engine<P> {
         let done = matches!(outcome, Outcome::Done) && state.complete(handle);
         // Left at once as a rule; what follows is for many callers, and moving their results about costs 20 instructions.
         if done && !moved && state.is_quiet() {
+            Self::leave_quietly(state);
             return Ok(Status::Done);
         }
         self.settle_on(state, caller, done, moved, handle, outcome)

@@ -126,12 +126,13 @@ impl<P: Payload> State<P> {
         if journal.stores.topics.is_none() {
             return;
         }
+        // Counted each time: whoever changes a topic whose record waits already, waits for that record.
+        journal.queue.upto += 1;
         if let Some(topic) = self.topics.get_mut(slot)
             && !topic.dirty
         {
             topic.dirty = true;
             self.dirty.push(slot);
-            journal.queue.upto += 1;
         }
     }
 
@@ -342,21 +343,35 @@ impl<P: Payload> State<P> {
 
     /// Forget an uprooted job: record, payload, log.
     pub(crate) fn forget(&mut self, slot: u32, count: impl Fn(&mut Counters)) {
-        let Some(job) = self.jobs.remove(slot) else { return };
+        if let Some(job) = self.jobs.remove(slot) {
+            self.bury(job, count);
+        }
+    }
+
+    /// What is left to do for a job whose record is gone.
+    #[inline]
+    pub(crate) fn bury(&mut self, job: Record<P>, count: impl Fn(&mut Counters)) {
         self.ids.remove(job.id);
         if job.has_cold() {
             self.cold.remove(&job.id);
         }
         self.options.let_go(job.options);
-        let dead = job.reason().is_some_and(Reason::is_dead);
-        self.tally(job.topic, |counters| {
+        let dead = u64::from(job.reason().is_some_and(Reason::is_dead));
+        let Some(there) = self.topics.get_mut(job.topic) else { return };
+        for counters in [&mut self.total, &mut there.counters] {
             *counters.gauge(job.status) -= 1;
-            counters.dead -= u64::from(dead);
+            counters.dead -= dead;
             count(counters);
-        });
-        self.note_forgotten(job.id(), job.size);
+        }
+        let unused = !there.watched && !there.is_used();
+        if self.journal.is_some() {
+            self.soil(job.topic);
+            self.note_forgotten(job.id(), job.size);
+        }
         self.trash.extend(job.payload);
-        self.watch_if_unused(job.topic);
+        if unused {
+            self.watch_if_unused(job.topic);
+        }
     }
 
     /// The part of a job that few have; made when it is not there.
