@@ -13,5 +13,4 @@ Rules, or parts of rules, that cannot be seen from here and are tested elsewhere
 * T4, that no lock is held longer than 1 ms, and V5, that statistics are O(1): figures, for the benches.
 * W3, the look at the clock once a second while a Delayed job exists: a test cannot set the system's clock.
 * W6, one waiter in the lists of several topics: the structure is there, the public call is not.
-* V6, counters that saturate: four thousand million reservations are a unit test of the core.
 """

@@ -97,6 +97,7 @@ fn refused(py: Python<'_>, error: Error) -> PyErr {
 /// The exception of a panic.
 #[cold]
 pub(crate) fn internal(py: Python<'_>) -> PyErr {
+    crate::registry::wake_broken();
     raise(py, &Error::Internal)
 }
 

@@ -65,6 +65,14 @@ fn prune() -> Vec<Open> {
     services().extract_if(.., is_over).collect()
 }
 
+/// A panic was caught: whoever waits in the service that it broke is told.
+pub(crate) fn wake_broken() {
+    let open: Vec<Arc<Engine<Payload>>> = services().iter().filter_map(|open| open.engine.upgrade()).collect();
+    for engine in open {
+        engine.wake_if_broken();
+    }
+}
+
 /// Close every open service: at interpreter exit.
 #[pyfunction]
 pub(crate) fn _close_all(py: Python<'_>) {

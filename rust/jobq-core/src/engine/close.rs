@@ -81,6 +81,18 @@ impl<P: Payload> Engine<P> {
         Ok(freed)
     }
 
+    /// Tell those who wait, if a panic broke off a call half way: they would sleep for ever. For the border that has
+    /// caught the panic.
+    pub fn wake_if_broken(&self) {
+        if self.state.lock().is_err() {
+            let mut state = self.state.lock_anyway();
+            state.wake_all();
+            let wakes = state.take_wakes();
+            drop(state);
+            wake(wakes);
+        }
+    }
+
     /// Whether close was called.
     pub fn is_closed(&self) -> bool {
         matches!(self.enter(), Err(Error::Closed(Closed::Closed | Closed::Forked)))
@@ -88,6 +100,8 @@ impl<P: Payload> Engine<P> {
 
     /// Write what is queued, close the repositories, free the memory.
     pub(super) fn finish_close(&self, caller: &impl Caller) -> Result<(), Error> {
+        // Also when a repository panics: the others that close are not left waiting, and it is closed.
+        let mut ending = Ending { engine: self, closed: false };
         let upto = self.state.lock_anyway().journal.as_ref().map(|journal| journal.queue.upto);
         let written = match upto {
             None => Ok(()),
@@ -97,9 +111,8 @@ impl<P: Payload> Engine<P> {
                 other => Err(other),
             }),
         };
-        // Kept also when a repository panics: then the others that close are not left waiting.
-        let ending = Ending { engine: self };
         let stores = self.last_turn(caller);
+        ending.closed = true;
         let mut closed = Ok(());
         for store in stores.iter().flat_map(Stores::each) {
             closed = closed.and(store.close());
@@ -144,10 +157,19 @@ impl<P: Payload> Engine<P> {
 /// The end of a service: dropped, it is closed, and everybody who waits for that is told.
 struct Ending<'a, P: Payload> {
     engine: &'a Engine<P>,
+    /// Whether the repositories were told to close.
+    closed: bool,
 }
 
 impl<P: Payload> Drop for Ending<'_, P> {
     fn drop(&mut self) {
+        if !self.closed {
+            let stores = self.engine.state.lock_anyway().journal.as_ref().map(|journal| journal.stores.clone());
+            for store in stores.iter().flat_map(Stores::each) {
+                // A panic is under way; it is what the caller is told.
+                let _ = store.close();
+            }
+        }
         let mut state = self.engine.state.lock_anyway();
         state.closing = Closing::Done;
         let mut wakes = std::mem::take(&mut state.closers);
