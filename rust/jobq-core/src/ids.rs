@@ -42,15 +42,14 @@ const WANING_MAX: usize = 64;
 pub struct IdMap {
     /// By rising number. Each has a complete page.
     tables: VecDeque<Table>,
-    /// The page of the newest id, and how many ids are in it. No page before the first id.
+    /// The page of the newest id, its number, and how many ids are in it. No page before the first id.
     open: Option<Box<Page>>,
+    open_page: u64,
     open_live: u16,
     /// Ids whose page is gone.
     sparse: BTreeMap<u64, u32>,
     /// Pages that fell to [`SPARSE_MAX`] ids, in that order; some are gone or full again.
     waning: VecDeque<u64>,
-    /// The highest id ever inserted, whose page is the open one; 0 before the first.
-    newest: u64,
     len: usize,
 }
 
@@ -61,10 +60,10 @@ impl IdMap {
         Self {
             tables: VecDeque::new(),
             open: None,
+            open_page: 0,
             open_live: 0,
             sparse: BTreeMap::new(),
             waning: VecDeque::new(),
-            newest: 0,
             len: 0,
         }
     }
@@ -88,7 +87,7 @@ impl IdMap {
     #[must_use]
     pub fn get(&self, id: u64) -> Option<u32> {
         let (number, page, place) = split(id);
-        if page_of(id) == page_of(self.newest) {
+        if page_of(id) == self.open_page {
             let slot = self.open.as_ref()?[usize::from(place)];
             return (slot != NIL).then_some(slot);
         }
@@ -104,25 +103,25 @@ impl IdMap {
     #[inline]
     pub fn insert(&mut self, id: u64, slot: u32) {
         debug_assert!(slot != NIL, "NIL is no slot");
-        if page_of(id) > page_of(self.newest) || self.open.is_none() {
-            self.open_page(id);
-        }
         let (_, _, place) = split(id);
-        if page_of(id) == page_of(self.newest)
+        if page_of(id) == self.open_page
             && let Some(slots) = &mut self.open
         {
             let old = std::mem::replace(&mut slots[usize::from(place)], slot);
-            self.newest = self.newest.max(id);
             self.open_live += u16::from(old == NIL);
             self.len += usize::from(old == NIL);
         } else {
-            self.insert_late(id, slot);
+            self.insert_elsewhere(id, slot);
         }
     }
 
-    /// Keeps an id whose page is not open any more.
+    /// Keeps an id whose page is not open: not yet, or not any more.
     #[cold]
-    fn insert_late(&mut self, id: u64, slot: u32) {
+    fn insert_elsewhere(&mut self, id: u64, slot: u32) {
+        if page_of(id) > self.open_page || self.open.is_none() {
+            self.open_page(id);
+            return self.insert(id, slot);
+        }
         let (number, page, place) = split(id);
         if let Ok(at) = self.search(number)
             && let Table { pages, live, .. } = &mut self.tables[at]
@@ -141,7 +140,7 @@ impl IdMap {
     #[inline]
     pub fn remove(&mut self, id: u64) -> Option<u32> {
         let (number, page, place) = split(id);
-        if page_of(id) == page_of(self.newest) {
+        if page_of(id) == self.open_page {
             let slot = std::mem::replace(&mut self.open.as_mut()?[usize::from(place)], NIL);
             let held = slot != NIL;
             self.open_live -= u16::from(held);
@@ -183,8 +182,8 @@ impl IdMap {
     /// The least id from `from` on that stands in the open page.
     fn next_open(&self, from: u64) -> Option<(u64, u32)> {
         let slots = self.open.as_ref()?;
-        let (number, page, _) = split(self.newest);
-        let place = match page_of(from).cmp(&page_of(self.newest)) {
+        let (number, page, _) = split(self.open_page << 8);
+        let place = match page_of(from).cmp(&self.open_page) {
             Ordering::Less => 0,
             Ordering::Equal => split(from).2,
             Ordering::Greater => return None,
@@ -215,10 +214,10 @@ impl IdMap {
         self.tables.binary_search_by_key(&number, |table| table.number)
     }
 
-    /// Opens the page of `id`, the newest now; the one that was open is complete.
+    /// Opens the page of `id`, the newest; the one that was open is complete.
     #[cold]
     fn open_page(&mut self, id: u64) {
-        let before = std::mem::replace(&mut self.newest, id);
+        let before = std::mem::replace(&mut self.open_page, page_of(id));
         let live = std::mem::replace(&mut self.open_live, 0);
         match self.open.take() {
             // Its ids are gone: it serves again as it is.
@@ -232,11 +231,14 @@ impl IdMap {
         }
     }
 
-    /// Keeps the complete page of `id`, above all others, and judges it.
-    fn file(&mut self, id: u64, slots: Box<Page>, ids: u16) {
-        let (number, page, _) = split(id);
+    /// Keeps a complete page, above all others, and judges it.
+    fn file(&mut self, complete: u64, slots: Box<Page>, ids: u16) {
+        let (number, page, _) = split(complete << 8);
         if self.tables.back().is_none_or(|last| last.number != number) {
-            debug_assert!(self.tables.back().is_none_or(|last| last.number < number), "id {id} is not above all");
+            debug_assert!(
+                self.tables.back().is_none_or(|last| last.number < number),
+                "page {complete} is not above all"
+            );
             self.tables.push_back(Table::new(number));
         }
         if let Some(Table { pages, live, held, .. }) = self.tables.back_mut() {
@@ -245,7 +247,7 @@ impl IdMap {
             *held += 1;
         }
         if ids <= SPARSE_MAX {
-            self.wane(page_of(id));
+            self.wane(complete);
         }
     }
 

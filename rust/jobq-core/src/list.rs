@@ -146,7 +146,6 @@ impl Ends {
         self.tail = slot;
     }
 
-    #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(crate) fn pop_front(&mut self, links: &mut impl Links) -> Option<u32> {
         let slot = self.front()?;

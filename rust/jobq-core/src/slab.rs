@@ -54,7 +54,6 @@ impl<T, const N: usize> Slab<T, N> {
     /// # Panics
     /// When 2^32 slots less a segment are in use; memory ends before that.
     // As a call of its own it takes a value of 64 bytes through the stack.
-    #[allow(clippy::inline_always)]
     #[inline(always)]
     pub fn insert(&mut self, value: T) -> u32 {
         let slot = match self.free.pop() {
@@ -72,27 +71,14 @@ impl<T, const N: usize> Slab<T, N> {
     }
 
     /// Takes the value out and frees its slot; `None` if the slot holds nothing.
-    #[inline]
+    // As a call of its own it moves values through the stack that nobody looks at.
+    #[inline(always)]
     pub fn remove(&mut self, slot: u32) -> Option<T> {
         let (segment, place) = Self::split(slot);
         let value = self.segments.get_mut(segment)?[place].take()?;
         self.free.push(slot);
         self.len -= 1;
         Some(value)
-    }
-
-    /// Drops the value and frees its slot if `last` finds in it what it looks for, and returns that; `None` if it
-    /// stays, or the slot holds nothing. Where little of a value is wanted, this spares moving all of it.
-    #[allow(clippy::inline_always)]
-    #[inline(always)]
-    pub fn drop_if<R>(&mut self, slot: u32, last: impl FnOnce(&T) -> Option<R>) -> Option<R> {
-        let (segment, place) = Self::split(slot);
-        let cell = &mut self.segments.get_mut(segment)?[place];
-        let found = last(cell.as_ref()?)?;
-        *cell = None;
-        self.free.push(slot);
-        self.len -= 1;
-        Some(found)
     }
 
     /// The value in `slot`; `None` if it holds nothing.
@@ -187,7 +173,6 @@ impl FreeSlots {
         Self { top: Vec::new(), full: Vec::new(), spare: Vec::new() }
     }
 
-    #[allow(clippy::inline_always)]
     #[inline(always)]
     fn push(&mut self, slot: u32) {
         if self.top.len() == SEGMENT {
@@ -202,7 +187,6 @@ impl FreeSlots {
         self.full.push(std::mem::replace(&mut self.top, empty));
     }
 
-    #[allow(clippy::inline_always)]
     #[inline(always)]
     fn pop(&mut self) -> Option<u32> {
         if self.top.is_empty() {

@@ -40,7 +40,7 @@ impl Topic {
 /// All topics, by slot and by name.
 #[derive(Default)]
 pub(crate) struct Topics {
-    /// Each in a box of its own: an array of so large values takes twice the instructions to look into.
+    /// Each in a box of its own: a place in an array of pointers takes half the instructions to find.
     slab: Slab<Box<Topic>, 64>,
     names: HashMap<Arc<str>, u32>,
     generation: u32,

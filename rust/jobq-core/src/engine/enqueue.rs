@@ -30,16 +30,24 @@ impl<P: Payload> Engine<P> {
     ) -> Result<JobId, Error> {
         let size = self.limits.check_payload("payload", payload.bytes().len())?;
         let due = self.due(schedule);
-        let mut payload = Some(payload);
         self.ensure_numbers(caller, |_| (1, 0))?;
-        self.call(caller, Tick::Before, |state| {
-            state.next_id.held -= u64::from(self.writes);
-            let topic = state.admit(topic, 1)?;
-            let options = state.options.hold_or_default(options);
-            let id = state.add(topic, &mut payload, size, weight, due, options);
-            state.serve_touched();
-            Ok(id)
-        })
+        let mut state = self.enter()?;
+        state.tick();
+        state.next_id.held -= u64::from(self.writes);
+        // The payload of a refused job is dropped when the lock has been given back.
+        let topic = match state.admit(topic, 1) {
+            Ok(topic) => topic,
+            Err(error) => return self.leave_with(state, caller, Err(error)),
+        };
+        let options = state.options.hold_or_default(options);
+        let id = state.add(topic, Some(payload), size, weight, due, options);
+        state.serve_touched();
+        // As in `Engine::call`, but for a result that goes through memory there, as it can be an error.
+        if state.is_quiet() {
+            Self::leave_quietly(state);
+            return Ok(id);
+        }
+        self.leave_with(state, caller, Ok(id))
     }
 
     /// Queue all of these or none, in one step; their ids are consecutive.
@@ -78,7 +86,7 @@ impl<P: Payload> Engine<P> {
             let first = state.next_id.next;
             for ((payload, weight), size) in items.iter_mut().zip(&sizes) {
                 let options = state.options.hold_or_default(options);
-                state.add(topic, payload, *size, *weight, due, options);
+                state.add(topic, payload.take(), *size, *weight, due, options);
             }
             state.serve_touched();
             Ok(first..state.next_id.next)
@@ -118,20 +126,12 @@ impl<P: Payload> State<P> {
     /// Make the record of a new job and place it.
     ///
     /// One that is ready, as most are, is made so at once: through the status of one that stands nowhere yet it
-    /// takes 60 instructions more.
+    /// would be looked up a second time and counted by a status known only at run time.
     #[inline(always)]
-    fn add(
-        &mut self,
-        topic: u32,
-        payload: &mut Option<P>,
-        size: u32,
-        weight: i16,
-        due: Option<u64>,
-        options: u32,
-    ) -> JobId {
+    fn add(&mut self, topic: u32, payload: Option<P>, size: u32, weight: i16, due: Option<u64>, options: u32) -> JobId {
         let id = self.next_id.take();
         let created = self.now.wall.0;
-        let mut job = Record::new(id, topic, weight, created, payload.take(), size);
+        let mut job = Record::new(id, topic, weight, created, payload, size);
         job.set_options(options, self.options.get(options));
         let later = due.filter(|&due| self.entry(due) == Entry::Later);
         let slot = if later.is_some() || self.planted.is(Planted::LostOrder) {

@@ -96,7 +96,7 @@ impl<P: Payload> Engine<P> {
         let mut state = self.enter()?;
         let moved = state.look();
         let done = matches!(outcome, Outcome::Done) && state.complete(handle);
-        // Left at once as a rule; what follows is for many callers, and moving their results about costs 20 instructions.
+        // Left at once as a rule: a result that can be an error goes through memory, here and in `Engine::call`.
         if done && !moved && state.is_quiet() {
             Self::leave_quietly(state);
             return Ok(Status::Done);
