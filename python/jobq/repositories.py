@@ -65,13 +65,10 @@ class Memory:
     outlives it.
     """
 
-    __slots__ = ("__weakref__", "_service")
-
-    # Written by the engine, under the GIL: the service that has this repository open; None when none has.
-    _service: object | None
+    __slots__ = ("__weakref__",)
 
     def __init__(self) -> None:
-        self._service = None
+        """Take nothing, and hold nothing: the engine knows which service it serves."""
 
     def __init_subclass__(cls) -> None:
         raise TypeError("Memory is final: it cannot be subclassed. Write a Repository instead")
