@@ -106,7 +106,8 @@ def test_C4_every_waiter_returns(svc: JobService) -> None:
     for topic, count in (("t", 20), ("u", 20), ("v", 1)):
         until_waiting(svc, topic, count)
     svc.close()
-    assert all(isinstance(thread.error(), ServiceClosed) for thread in [*waiters, *joiners])
+    errors = [thread.error() for thread in waiters] + [thread.error() for thread in joiners]
+    assert all(isinstance(error, ServiceClosed) for error in errors)
     assert consumer.result() == []
     with pytest.raises(ServiceClosed):
         job.done()

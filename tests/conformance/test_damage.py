@@ -77,7 +77,8 @@ def test_C3_a_damaged_payload_is_never_served(python_factory: Factory, clock: Ma
 def test_C3_damage_is_met_at_every_way_to_a_job(python_factory: Factory, clock: ManualClock) -> None:
     """One at a time, in a batch, by consume: it is stepped over each time."""
     svc = python_factory.open(clock)
-    good, bad = [], []
+    good: list[JobId] = []
+    bad: list[JobId] = []
     for i in range(9):
         (bad if i % 2 == 0 else good).append(svc.enqueue("t", BIG if i % 2 == 0 else b"fine"))
     svc.close()

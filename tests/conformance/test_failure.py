@@ -148,15 +148,19 @@ def test_R4_waiters_are_told(python_factory: Factory, clock: ManualClock) -> Non
     svc = python_factory.open(clock)
     svc.enqueue("busy", b"")
     job = hold(svc, "busy")
-    waiters = [Background(svc.reserve, "t", 1), Background(svc.reserve_one, "t", timeout=1000)]
-    waiters.append(Background(lambda: list(svc.consume("t"))))  # type: ignore[arg-type]
-    joiner = Background(svc.join, "busy")
+    waits: list[Callable[[], object]] = [
+        lambda: svc.reserve("t", 1),
+        lambda: svc.reserve_one("t", timeout=1000),
+        lambda: list(svc.consume("t")),
+        lambda: svc.join("busy"),
+    ]
+    waiters = [Background(wait) for wait in waits]
     until_waiting(svc, "t", 3)
     error = Broken()
     jobs_of(python_factory).before_commit = raiser(error)
     with pytest.raises(Broken):
         svc.enqueue("other", b"")
-    for thread in (*waiters, joiner):
+    for thread in waiters:
         told = thread.error()
         assert isinstance(told, RepositoryFailed)
         assert told.__cause__ is error

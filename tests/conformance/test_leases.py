@@ -327,7 +327,7 @@ def test_L6_an_error_is_a_text_or_an_exception(svc: JobService, error: object) -
     job = hold(svc)
     for settle in (job.retry, job.cancel):
         with pytest.raises(TypeError, match="error"):
-            settle(error=error)  # type: ignore[operator]
+            settle(error=error)  # type: ignore[arg-type]
     assert svc.status(job.id) is Status.RESERVED
 
 

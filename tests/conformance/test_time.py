@@ -78,6 +78,28 @@ def test_T1_delay_zero_means_now(svc: JobService) -> None:
     assert svc.status(svc.enqueue("t", b"", delay=timedelta(0))) is Status.READY
 
 
+@pytest.mark.parametrize("verb", ["enqueue", "release", "backoff"])
+def test_T1_a_due_is_counted_from_the_exact_clock(factory: Factory, verb: str) -> None:
+    """A coarse clock is milliseconds behind, and so would be a due that was counted from it: early."""
+    svc = factory.open()
+    delay = timedelta(seconds=60)
+    options = JobOptions(min_backoff=delay, jitter=0.0)
+    for id in range(1, 101):
+        job = None
+        if verb != "enqueue":
+            svc.enqueue("t", b"", options=options)
+            job = hold(svc)
+        before = datetime.now(UTC)
+        if job is None:
+            svc.enqueue("t", b"", delay=delay)
+        elif verb == "release":
+            job.release(delay)
+        else:
+            job.retry()
+        after = datetime.now(UTC)
+        assert before + delay <= some(svc.info(id).due_at) <= after + delay + MS
+
+
 def test_T1_due_dates_follow_the_wall_clock(svc: JobService, clock: ManualClock) -> None:
     """Tomorrow at nine is when the wall says so: a step forward brings it nearer, a step back puts it off."""
     id = svc.enqueue("t", b"", delay=10)

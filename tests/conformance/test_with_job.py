@@ -1,7 +1,7 @@
 """Contract L3: what `with job` does, line by line."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -114,7 +114,7 @@ def test_L3_any_other_base_exception_is_a_release(svc: JobService, kind: type[Ba
 def test_L3_a_closed_generator_releases(svc: JobService) -> None:
     """GeneratorExit as it happens: the consumer of a generator goes away while the block is open."""
 
-    def ids() -> Iterator[int]:
+    def ids() -> Generator[int, None, None]:
         with granted(svc) as job:
             yield job.id
 
