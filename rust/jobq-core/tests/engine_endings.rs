@@ -8,10 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use common::store::{Store, disk_full, hold, open, open_with, try_open};
-use common::{Bytes, Gate, MAIL, PATIENCE, Running, Sleep, manual, post, settle, start, take, within_patience};
+use common::{
+    Bytes, Gate, MAIL, PATIENCE, Running, Sleep, handle, manual, post, put, settle, start, take, within_patience,
+};
 use jobq_core::engine::{Config, Engine, Outcome, Thread};
 use jobq_core::error::Error;
-use jobq_core::job::Schedule;
+use jobq_core::job::{Schedule, Status};
 use jobq_core::options::Retention;
 use jobq_core::repository::codec::{OVERLAY, decode_number, job_key, meta_key};
 use jobq_core::topic::TopicRef;
@@ -103,6 +105,30 @@ fn r6_flush_waits_for_the_call_that_writes() {
         gate.open();
         call.result().unwrap();
         flush.result().unwrap();
+    });
+}
+
+/// A garbage collector may drop a handle inside a repository's method: the lease ends all the same, and is written.
+#[test]
+fn r4_a_handle_dropped_inside_a_repository_is_given_up() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Store::new());
+        let engine = open(&clock, &store);
+        let id = post(&engine, "x");
+        let lease = handle(&take(&engine));
+        let weak = Arc::downgrade(&engine);
+        store.on_commit(move |number| {
+            if number == 1 {
+                weak.upgrade().unwrap().abandon(lease);
+            }
+            Ok(())
+        });
+        put(&engine, TopicRef::Name("b"), Bytes::from(vec![]));
+        assert_eq!(engine.status(&Thread, id).unwrap(), Status::Delayed);
+        engine.flush(&Thread).unwrap();
+        let crashed = open(&clock, &store.copy());
+        let info = crashed.info(&Thread, id).unwrap();
+        assert_eq!((info.status, info.crashes), (Status::Delayed, 0), "nobody held it any more");
     });
 }
 
