@@ -76,12 +76,6 @@ impl Status {
             Self::Canceled => "canceled",
         }
     }
-
-    /// Ready, delayed or reserved: what limits count and `join` waits for.
-    #[must_use]
-    pub const fn is_live(self) -> bool {
-        matches!(self, Self::Ready | Self::Delayed | Self::Reserved)
-    }
 }
 
 impl fmt::Display for Status {

@@ -407,7 +407,7 @@ impl<P: Payload> State<P> {
         }
     }
 
-    /// A job that was granted, released, retried or reset is no suspect any more.
+    /// A job that was released, retried, expired or reset is no suspect any more.
     pub(crate) fn clear_crashes(&mut self, slot: u32) {
         if let Some(job) = self.jobs.get_mut(slot) {
             job.set_alone(false);
