@@ -34,8 +34,38 @@ pub enum Error {
     Interrupted(Foreign),
     /// What the repository holds is not what jobq wrote.
     Corrupt(String),
+    /// A store on disk cannot be opened, read or written.
+    Store(Box<StoreFault>),
     /// A panic happened under the lock; the state can no longer be trusted.
     Internal,
+}
+
+/// What is wrong with a store on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreFault {
+    /// Of which kind.
+    pub kind: StoreFaultKind,
+    /// The store's directory.
+    pub path: String,
+    /// What was asked, what was found, the way out; it names the path.
+    pub text: String,
+}
+
+/// The kinds of [`StoreFault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFaultKind {
+    /// A service has it open: one of this process, or of the one with this pid, where that is known.
+    Locked {
+        /// The owner's process.
+        pid: Option<u32>,
+    },
+    /// It is damaged, shorter than it was, or of another format.
+    Corrupt,
+    /// It is not there, no store, or the system refused something.
+    Unusable {
+        /// The system's error number, where there is one.
+        errno: Option<i32>,
+    },
 }
 
 /// A step that the state machine does not have.
@@ -126,6 +156,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid(text) | Self::Corrupt(text) => f.write_str(text),
+            Self::Store(fault) => f.write_str(&fault.text),
             Self::JobNotFound(id) => {
                 write!(f, "no job {id}: it was never enqueued, or it was deleted or purged by the retention")
             }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use jobq_core::engine::Caller;
-use jobq_core::error::{Error, Foreign};
+use jobq_core::error::{Error, Foreign, StoreFault, StoreFaultKind};
 use jobq_core::job::JobId;
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
@@ -21,6 +21,7 @@ pyo3::import_exception!(jobq.errors, LeaseLost);
 pyo3::import_exception!(jobq.errors, QueueFull);
 pyo3::import_exception!(jobq.errors, ServiceClosed);
 pyo3::import_exception!(jobq.errors, RepositoryError);
+pyo3::import_exception!(jobq.errors, RepositoryLocked);
 pyo3::import_exception!(jobq.errors, RepositoryCorrupt);
 pyo3::import_exception!(jobq.errors, RepositoryFailed);
 pyo3::import_exception!(jobq.errors, InternalError);
@@ -33,6 +34,7 @@ pub(crate) fn import(py: Python<'_>) {
     QueueFull::type_object(py);
     ServiceClosed::type_object(py);
     RepositoryError::type_object(py);
+    RepositoryLocked::type_object(py);
     RepositoryCorrupt::type_object(py);
     RepositoryFailed::type_object(py);
     InternalError::type_object(py);
@@ -131,7 +133,17 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
             failed
         }
         Error::Corrupt(_) => RepositoryCorrupt::new_err(text),
+        Error::Store(fault) => store_fault(fault),
         Error::Internal => InternalError::new_err(text),
+    }
+}
+
+fn store_fault(fault: &StoreFault) -> PyErr {
+    let (text, path) = (fault.text.clone(), fault.path.clone());
+    match fault.kind {
+        StoreFaultKind::Locked { pid } => RepositoryLocked::new_err((text, path, pid)),
+        StoreFaultKind::Corrupt => RepositoryCorrupt::new_err((text, path)),
+        StoreFaultKind::Unusable { errno } => RepositoryError::new_err((text, path, errno)),
     }
 }
 
