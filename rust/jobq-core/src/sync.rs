@@ -214,6 +214,14 @@ pub fn is_main_thread() -> bool {
     false
 }
 
+/// Run something in a thread of its own, which nobody waits for.
+///
+/// # Errors
+/// The system's, when it gives no thread.
+pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
 /// Which thread this is, to know one that comes back into its own call.
 #[must_use]
 pub fn this_thread() -> std::thread::ThreadId {

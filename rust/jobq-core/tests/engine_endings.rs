@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use common::store::{Store, disk_full, hold, open, open_with, try_open};
 use common::{
-    Bytes, Gate, MAIL, PATIENCE, Running, Sleep, handle, manual, post, put, settle, start, take, within_patience,
+    Bytes, Gate, MAIL, PATIENCE, Running, Sleep, handle, manual, post, post_large, put, settle, start, take,
+    within_patience,
 };
 use jobq_core::engine::{Config, Engine, Outcome, Thread};
 use jobq_core::error::Error;
@@ -175,7 +176,7 @@ fn c4_a_closed_store_is_not_used() {
     within_patience(|| {
         let (clock, store) = (manual(), Store::new());
         let engine = open(&clock, &store);
-        let id = post(&engine, "x");
+        let id = post_large(&engine);
         engine.close(&Thread).unwrap();
         // Opened again, the payload is in the store alone.
         let engine = open(&clock, &store);

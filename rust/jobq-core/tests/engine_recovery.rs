@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use common::store::{Store, crash, open, open_with};
 use common::{
-    Bytes, Gate, MAIL, NOW, START, Sleep, assert_sound, at_once, drain, handle, ids, manual, post, post_with, put,
-    settle, take, waiting_as, within_patience,
+    Bytes, Gate, MAIL, NOW, START, Sleep, assert_sound, at_once, drain, handle, ids, manual, post, post_large,
+    post_with, put, settle, take, waiting_as, within_patience,
 };
 use jobq_core::engine::{Engine, Force, Grant, Outcome, Thread};
 use jobq_core::error::{Closed, Error};
@@ -172,7 +172,7 @@ fn o4_the_order_is_the_same_after_a_restart() {
 fn c3_damage_is_set_aside_and_counted() {
     let (clock, store) = (manual(), Store::new());
     let engine = open(&clock, &store);
-    let jobs: Vec<JobId> = (0..6).map(|_| post(&engine, "x")).collect();
+    let jobs: Vec<JobId> = (0..6).map(|_| post_large(&engine)).collect();
     let [body, overlay, payload, missing, ready, empty] = <[JobId; 6]>::try_from(jobs).unwrap();
     engine.give_back(reserve(&engine, 2));
     engine.flush(&Thread).unwrap();

@@ -59,9 +59,9 @@ impl<P: Payload> Engine<P> {
     /// Those of every call.
     pub fn flush(&self, caller: &impl Caller) -> Result<(), Error> {
         let state = self.enter()?;
-        let upto = state.journal.as_ref().map(|journal| journal.queue.upto);
+        let upto = state.journal.as_ref().map(|journal| journal.upto);
         Self::leave_unwritten(state);
-        upto.map_or(Ok(()), |upto| self.commit(caller, upto, Keep::Awaited))
+        upto.map_or(Ok(()), |upto| self.commit(caller, upto, Keep::Synced))
     }
 
     /// Have the repositories give disk space back; the bytes freed. Writers wait meanwhile.
@@ -102,10 +102,10 @@ impl<P: Payload> Engine<P> {
     pub(super) fn finish_close(&self, caller: &impl Caller) -> Result<(), Error> {
         // Also when a repository panics: the others that close are not left waiting, and it is closed.
         let mut ending = Ending { engine: self, closed: false };
-        let upto = self.state.lock_anyway().journal.as_ref().map(|journal| journal.queue.upto);
+        let upto = self.state.lock_anyway().journal.as_ref().map(|journal| journal.upto);
         let written = match upto {
             None => Ok(()),
-            Some(upto) => self.commit(caller, upto, Keep::Awaited).or_else(|error| match error {
+            Some(upto) => self.commit(caller, upto, Keep::Synced).or_else(|error| match error {
                 // The first failure was told to whoever met it.
                 Error::Failed(_) => Ok(()),
                 other => Err(other),
@@ -194,6 +194,7 @@ impl<P: Payload> State<P> {
             if self.unseen.contains(&token) {
                 self.uncount(slot);
             }
+            self.cut();
             self.uproot(slot);
             self.put_back(slot);
             self.note(slot);

@@ -1,20 +1,17 @@
-//! What a change of the state writes, and how it reaches the repositories: in the order of the state, outside the
-//! lock, one caller at a time, who writes all that is queued.
+//! What a change of the state writes, queued in the order of the state and cut into groups where the counts agree
+//! with what is queued.
 
-use std::sync::Arc;
+use std::time::Instant;
 
-use super::record::{Payload, Record};
-use super::state::{Closing, State};
-use super::{Caller, Engine, Keep, Thread, wake};
-use crate::error::{Closed, Error, Foreign};
+use super::record::Payload;
+use super::state::State;
 use crate::job::JobId;
-use crate::repository::Change;
 use crate::repository::codec::{
-    BODY, Body, CHUNK, OVERLAY, Overlay, TopicRecord, chunk_key, chunks, encode_number, job_key, meta_key, seal,
-    topic_key,
+    BODY, Body, CHUNK, INLINE, OVERLAY, Overlay, TopicRecord, chunk_key, chunks, encode_line, encode_number, job_key,
+    line_key, meta_key, seal, topic_key,
 };
-use crate::repository::committer::{Group, Journal, Stores, Turn};
-use crate::sync::{self, Guard, Woken};
+use crate::repository::committer::{Group, LINGER};
+use crate::repository::{Change, Pace};
 
 /// How many ids or tokens are taken at a time: the block's end is kept before its first number is used.
 pub(crate) const BLOCK: u64 = 4_096;
@@ -94,14 +91,47 @@ impl<P: Payload> State<P> {
             resets: cold.map_or(0, |cold| cold.resets),
             crashes: cold.map_or(0, |cold| cold.crashes),
             error: cold.and_then(|cold| cold.error.clone()),
-            log: cold.map(|cold| cold.log.iter().cloned().collect()).unwrap_or_default(),
         };
-        let key = job_key(OVERLAY, job.id());
+        let id = job.id();
+        let key = job_key(OVERLAY, id);
         let value = overlay.encode(&key);
         self.write(Change::Put(key, value));
+        self.write_log(id);
     }
 
-    /// Write a new job: its payload, then what never changes of it.
+    /// Write the lines that were added to a job's log, and forget those that fell out of it.
+    fn write_log(&mut self, id: JobId) {
+        let Some(cold) = self.cold.get_mut(&id.0) else { return };
+        let (gone, added) = cold.take_unwritten();
+        for number in gone {
+            self.write(Change::Delete(line_key(id, number)));
+        }
+        for (number, entry) in added {
+            let key = line_key(id, number);
+            let value = encode_line(&key, &entry);
+            self.write(Change::Put(key, value));
+        }
+    }
+
+    /// Write a large payload, in groups of its own: before the job counts anywhere, so that the groups before it are
+    /// cut where the counts agree.
+    pub(crate) fn note_payload(&mut self, id: u64, payload: &P) {
+        if self.journal.as_ref().is_none_or(|journal| journal.stores.jobs.is_none()) {
+            return;
+        }
+        let bytes = payload.bytes();
+        if u32::try_from(bytes.len()).is_ok_and(|size| size <= INLINE) {
+            return;
+        }
+        for (number, piece) in bytes.chunks(CHUNK).enumerate() {
+            self.cut();
+            let key = chunk_key(JobId(id), number);
+            let value = seal(&key, piece.to_vec());
+            self.write(Change::Put(key, value));
+        }
+    }
+
+    /// Write a new job: what never changes of it, and a small payload.
     #[inline]
     pub(crate) fn note_enqueued(&mut self, slot: u32) {
         if self.journal.is_some() {
@@ -125,13 +155,14 @@ impl<P: Payload> State<P> {
             when: job.when,
             options: options.clone(),
         };
-        let mut changes = payload_changes(job);
-        let key = job_key(BODY, job.id());
-        let value = body.encode(&key);
-        changes.push(Change::Put(key, value));
-        let has_log = job.has_cold();
-        for change in changes {
-            self.write(change);
+        let id = job.id();
+        let inline = job.payload.as_ref().filter(|_| job.size <= INLINE);
+        let key = job_key(BODY, id);
+        let value = body.encode(&key, inline.map_or(&[], Payload::bytes));
+        let (is_large, has_log) = (job.size > INLINE, job.has_cold());
+        self.write(Change::Put(key, value));
+        if is_large && let Some(journal) = &mut self.journal {
+            journal.note_large(slot, id.0);
         }
         if has_log {
             self.write_overlay(slot);
@@ -139,18 +170,24 @@ impl<P: Payload> State<P> {
     }
 
     /// Write that a job is gone.
-    pub(crate) fn note_forgotten(&mut self, id: JobId, size: u32) {
+    pub(crate) fn note_forgotten(&mut self, id: JobId, size: u32, log: std::ops::Range<u32>) {
         if self.journal.is_none() {
             return;
         }
         self.write(Change::Delete(job_key(BODY, id)));
         self.write(Change::Delete(job_key(OVERLAY, id)));
+        for number in log {
+            self.write(Change::Delete(line_key(id, number)));
+        }
+        // What is left of a payload without a body is swept at open.
         for chunk in 0..chunks(size) {
+            self.cut();
             self.write(Change::Delete(chunk_key(id, chunk)));
         }
     }
 
-    fn write(&mut self, change: Change) {
+    /// Queue a change of the job role.
+    pub(crate) fn write(&mut self, change: Change) {
         if let Some(journal) = &mut self.journal {
             journal.job(change);
         }
@@ -163,18 +200,53 @@ impl<P: Payload> State<P> {
             return;
         }
         let sequences = [("ids", &mut self.next_id, ids), ("tokens", &mut self.next_token, tokens)];
+        let mut is_asked = false;
         for (name, numbers, more) in sequences {
             if numbers.is_low() || (numbers.left() < more && numbers.asked == numbers.end) {
                 numbers.asked = numbers.end + BLOCK.max(more);
                 let key = meta_key(name);
                 let value = encode_number(&key, numbers.asked);
                 journal.job(Change::Put(key, value));
+                is_asked = true;
+            }
+        }
+        if is_asked {
+            journal.note_blocks(self.next_id.asked, self.next_token.asked);
+        }
+    }
+
+    /// Cut what is queued into a group if it fills one. To be called where the counts agree with what is queued.
+    #[inline]
+    pub(crate) fn cut(&mut self) {
+        if self.journal.as_ref().is_some_and(|journal| journal.is_full()) {
+            self.gather_topics();
+            if let Some(journal) = &mut self.journal {
+                journal.seal();
             }
         }
     }
 
-    /// All that is queued, with the records of the topics that it touched.
+    /// The next group to be written.
     pub(crate) fn take_group(&mut self) -> Group {
+        if self.journal.as_ref().is_some_and(|journal| !journal.has_sealed()) {
+            self.gather_topics();
+        }
+        self.journal.as_mut().map(|journal| journal.take()).unwrap_or_default()
+    }
+
+    /// Whether records of topics wait and it is time to write them.
+    pub(crate) fn are_topics_due(&self, now: Instant) -> bool {
+        let Some(journal) = self.journal.as_ref().filter(|_| !self.dirty.is_empty()) else { return false };
+        let Pace::Thread { interval, .. } = journal.pace else { return true };
+        !journal.topics_are_lazy() || journal.topics_now || now >= journal.topics_at + interval.max(LINGER)
+    }
+
+    /// Queue the records of the topics that have changed.
+    fn gather_topics(&mut self) {
+        let now = Instant::now();
+        if !self.are_topics_due(now) {
+            return;
+        }
         for slot in std::mem::take(&mut self.dirty) {
             let Some(topic) = self.topics.get_mut(slot) else { continue };
             if std::mem::replace(&mut topic.dirty, false) {
@@ -185,193 +257,41 @@ impl<P: Payload> State<P> {
                 }
             }
         }
-        self.journal.as_mut().map(|journal| journal.take()).unwrap_or_default()
+        if let Some(journal) = &mut self.journal {
+            journal.topics_at = now;
+            journal.topics_now = false;
+        }
     }
 
-    /// What was taken is kept: the blocks asked for in it may be used.
-    fn kept_group(&mut self, upto: u64, asked: (u64, u64)) {
+    /// A group is kept: its blocks may be used, and its large payloads are read from the repository from now on.
+    pub(crate) fn kept_group(&mut self, group: &Group, synced: bool) {
         if let Some(journal) = &mut self.journal {
-            journal.committed = journal.committed.max(upto);
+            journal.committed = journal.committed.max(group.upto);
+            if synced {
+                journal.synced = journal.synced.max(group.upto);
+            }
         }
-        self.next_id.end = asked.0;
+        for &(slot, id) in &group.large {
+            if let Some(job) = self.jobs.get_mut(slot)
+                && job.id == id
+            {
+                self.trash.extend(job.payload.take());
+            }
+        }
+        if let Some((ids, tokens)) = group.blocks {
+            self.use_blocks(ids, tokens);
+        }
+    }
+
+    fn use_blocks(&mut self, ids: u64, tokens: u64) {
+        self.next_id.end = ids;
         let starved = self.next_token.is_short();
-        self.next_token.end = asked.1;
+        self.next_token.end = tokens;
         if starved {
             let topics: Vec<u32> = self.topics.iter().map(|(slot, _)| slot).collect();
             for topic in topics {
                 self.serve(topic);
             }
         }
-    }
-}
-
-fn payload_changes<P: Payload>(job: &Record<P>) -> Vec<Change> {
-    let Some(payload) = &job.payload else { return Vec::new() };
-    let bytes = payload.bytes();
-    let pieces = if bytes.is_empty() { vec![bytes] } else { bytes.chunks(CHUNK).collect() };
-    let numbered = pieces.into_iter().enumerate();
-    numbered
-        .map(|(number, piece)| {
-            let key = chunk_key(job.id(), number);
-            let value = seal(&key, piece.to_vec());
-            Change::Put(key, value)
-        })
-        .collect()
-}
-
-impl<P: Payload> Engine<P> {
-    /// Have as many ids and tokens as a call needs, their blocks kept, before any of them is used. The ids are held for
-    /// the call, which gives them up when it takes them.
-    #[inline]
-    pub(super) fn ensure_numbers(
-        &self,
-        caller: &impl Caller,
-        needed: impl Fn(&mut State<P>) -> (u64, u64),
-    ) -> Result<(), Error> {
-        if self.writes { self.await_numbers(caller, needed) } else { Ok(()) }
-    }
-
-    fn await_numbers(&self, caller: &impl Caller, needed: impl Fn(&mut State<P>) -> (u64, u64)) -> Result<(), Error> {
-        loop {
-            let mut state = self.enter()?;
-            let (ids, tokens) = needed(&mut state);
-            let enough = state.next_id.left() >= ids && state.next_token.left() >= tokens;
-            state.ask_numbers(ids, tokens);
-            if enough {
-                state.next_id.held += ids;
-                return self.leave(state, caller, Keep::Tried);
-            }
-            // Asked for by this call or by one that is being written: it is there once all that is queued is kept.
-            let upto = state.journal.as_ref().map_or(0, |journal| journal.queue.upto);
-            Self::leave_unwritten(state);
-            self.commit(caller, upto, Keep::Awaited)?;
-        }
-    }
-
-    /// Write all changes up to this one, or see them written by another; one that only tries does not wait for it.
-    pub(super) fn commit(&self, caller: &impl Caller, upto: u64, keep: Keep) -> Result<(), Error> {
-        self.with_stores(
-            caller,
-            |journal| journal.committed >= upto || (keep == Keep::Tried && journal.is_used()),
-            |state| {
-                let group = state.take_group();
-                (group, (state.next_id.asked, state.next_token.asked))
-            },
-            |stores, (group, asked)| {
-                let upto = group.upto;
-                stores.write(group).map(|()| (upto, asked))
-            },
-            |state, (upto, asked)| state.kept_group(upto, asked),
-        )
-    }
-
-    /// Have the repositories to oneself for one piece of work, outside the lock.
-    ///
-    /// `done` is asked first, under the lock: then nothing is left to do. `prepare` and `finish` run under the lock,
-    /// `work` does not. An error of the work is final for the service.
-    pub(super) fn with_stores<A, B>(
-        &self,
-        caller: &impl Caller,
-        done: impl Fn(&Journal) -> bool,
-        prepare: impl FnOnce(&mut State<P>) -> A,
-        work: impl FnOnce(&Stores, A) -> Result<B, Error>,
-        finish: impl FnOnce(&mut State<P>, B),
-    ) -> Result<(), Error> {
-        let (stores, prepared) = loop {
-            let mut state = self.state.lock().map_err(|_| Error::Internal)?;
-            let Some(journal) = &mut state.journal else { return Ok(()) };
-            if let Some(cause) = &journal.failed {
-                return Err(Error::Failed(Arc::clone(cause)));
-            }
-            if done(journal) {
-                return Ok(());
-            }
-            if state.closing == Closing::Done {
-                return Err(Error::Closed(Closed::Closed));
-            }
-            let Some(journal) = &mut state.journal else { return Ok(()) };
-            match journal.ask_turn(sync::this_thread()) {
-                Turn::Mine => {
-                    let stores = journal.stores.clone();
-                    break (stores, prepare(&mut state));
-                }
-                Turn::Wait(parker, seen) => {
-                    drop(state);
-                    if caller.detached(|| parker.wait(seen, None)) == Woken::Signal {
-                        caller.interrupted()?;
-                    }
-                }
-            }
-        };
-        let turn = TurnGuard { engine: self };
-        let result = work(&stores, prepared);
-        let mut state = self.state.lock().map_err(|_| Error::Internal)?;
-        let result = match result {
-            Ok(value) => {
-                finish(&mut state, value);
-                Ok(())
-            }
-            Err(error) => {
-                state.fail(&error);
-                Err(error)
-            }
-        };
-        let close_later = std::mem::take(&mut state.close_later);
-        turn.end(state);
-        if close_later {
-            self.finish_close(caller)?;
-        }
-        result
-    }
-}
-
-/// The turn at the repositories; given back also when the work panics.
-struct TurnGuard<'a, P: Payload> {
-    engine: &'a Engine<P>,
-}
-
-impl<P: Payload> TurnGuard<'_, P> {
-    fn end(self, mut state: Guard<'_, State<P>>) {
-        std::mem::forget(self);
-        give_turn(&mut state);
-        Engine::leave_waiting(state);
-    }
-}
-
-impl<P: Payload> Drop for TurnGuard<'_, P> {
-    fn drop(&mut self) {
-        if let Ok(mut state) = self.engine.state.lock() {
-            state.fail(&Error::Internal);
-            give_turn(&mut state);
-            let close_later = std::mem::take(&mut state.close_later);
-            let wakes = state.take_wakes();
-            drop(state);
-            wake(wakes);
-            if close_later {
-                // The panic that is under way is what the caller is told.
-                let _ = self.engine.finish_close(&Thread);
-            }
-        }
-    }
-}
-
-fn give_turn<P: Payload>(state: &mut State<P>) {
-    if let Some(journal) = &mut state.journal {
-        let next = journal.give_turn();
-        state.wakes.extend(next);
-    }
-}
-
-impl<P: Payload> State<P> {
-    /// A repository failed: from now on everything but close is refused, waiters too.
-    fn fail(&mut self, error: &Error) {
-        let cause: Foreign = match error {
-            Error::Repository(cause) | Error::Failed(cause) => Arc::clone(cause),
-            other => Arc::new(other.clone()),
-        };
-        if let Some(journal) = &mut self.journal {
-            journal.failed.get_or_insert(cause);
-        }
-        self.wake_all();
     }
 }

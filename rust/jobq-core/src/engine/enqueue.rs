@@ -10,6 +10,7 @@ use crate::error::{Error, Full};
 use crate::fsm::{Entry, Event, Next, step};
 use crate::job::{JobId, Schedule, Status};
 use crate::options::JobOptions;
+use crate::repository::codec::INLINE;
 use crate::stats::Counters;
 use crate::topic::TopicRef;
 
@@ -129,7 +130,11 @@ impl<P: Payload> State<P> {
     /// would be looked up a second time and counted by a status known only at run time.
     #[inline(always)]
     fn add(&mut self, topic: u32, payload: Option<P>, size: u32, weight: i16, due: Option<u64>, options: u32) -> JobId {
+        self.cut();
         let id = self.next_id.take();
+        if let Some(payload) = payload.as_ref().filter(|_| size > INLINE) {
+            self.note_payload(id, payload);
+        }
         let created = self.now.wall.0;
         let mut job = Record::new(id, topic, weight, created, payload, size);
         job.set_options(options, self.options.get(options));

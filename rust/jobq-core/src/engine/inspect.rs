@@ -61,8 +61,12 @@ impl<P: Payload> Engine<P> {
         if let Some(payload) = payload {
             return Ok(payload);
         }
-        self.read_payload(caller, id, size)?
-            .ok_or_else(|| Error::Corrupt(format!("the payload of job {id} is damaged or missing in the repository")))
+        if let Some(payload) = self.read_payload(caller, id, size)? {
+            return Ok(payload);
+        }
+        // Gone meanwhile, or damaged.
+        self.status(caller, id)?;
+        Err(Error::Corrupt(format!("the payload of job {id} is damaged or missing in the repository")))
     }
 
     /// A page of the jobs above `after` that match, by ascending id, at most `limit`; and the id to go on after, or

@@ -5,15 +5,23 @@ use hashbrown::HashMap;
 
 use super::open::Recovery;
 use crate::error::Error;
-use crate::job::JobId;
+use crate::job::{JobId, LogEntry, Token};
 use crate::repository::Repository;
-use crate::repository::codec::{BODY, Body, OVERLAY, Overlay, TOPIC, TopicRecord, id_of};
+use crate::repository::codec::{
+    BODY, Body, LINE, OVERLAY, Overlay, PIECE, TOPIC, TopicRecord, decode_line, id_of, number_of,
+};
 
 /// A job as its repository has it.
 pub(super) struct Found {
     pub(super) id: JobId,
     pub(super) body: Body,
+    /// Where it is kept in the body.
+    pub(super) payload: Option<Vec<u8>>,
     pub(super) overlay: Kind,
+    /// Its lines with their numbers, ascending.
+    pub(super) log: Vec<(u32, LogEntry)>,
+    /// Whether the lease table says that somebody had it.
+    pub(super) is_held: bool,
 }
 
 pub(super) enum Kind {
@@ -22,30 +30,83 @@ pub(super) enum Kind {
     Read(Box<Overlay>),
 }
 
-/// Every job of a store, by ascending id; what cannot be read is set aside.
-pub(super) fn load_jobs(store: &dyn Repository, recovery: &mut Recovery) -> Result<Vec<Found>, Error> {
-    let mut found: Vec<Found> = Vec::new();
+/// Every job of a store, by ascending id, and what of a job has no body: what a crash left of an enqueue or a purge.
+#[derive(Default)]
+pub(super) struct Loaded {
+    pub(super) jobs: Vec<Found>,
+    /// Keys.
+    pub(super) orphans: Vec<Vec<u8>>,
+}
+
+/// Load all but the payloads that are kept apart; a body that cannot be read is set aside.
+pub(super) fn load_jobs(store: &dyn Repository, recovery: &mut Recovery) -> Result<Loaded, Error> {
+    let mut jobs: Vec<Found> = Vec::new();
     store.load(BODY, &mut |key, value| {
         match (id_of(key), Body::decode(key, value)) {
-            (Some(id), Some(body)) => found.push(Found { id, body, overlay: Kind::None }),
+            (Some(id), Some((body, inline))) => {
+                let payload = inline.map(<[u8]>::to_vec);
+                jobs.push(Found { id, body, payload, overlay: Kind::None, log: Vec::new(), is_held: false });
+            }
             (Some(id), None) => recovery.quarantined.push(id),
             (None, _) => recovery.quarantined.push(JobId(0)),
         }
         Ok(())
     })?;
-    store.load(OVERLAY, &mut |key, value| {
-        let Some(id) = id_of(key) else { return Ok(()) };
-        if let Ok(at) = found.binary_search_by_key(&id, |job| job.id)
-            && let Some(job) = found.get_mut(at)
-        {
-            job.overlay = match Overlay::decode(key, value) {
-                Some(overlay) => Kind::Read(Box::new(overlay)),
-                None => Kind::Damaged,
-            };
+    let mut loaded = Loaded { jobs, orphans: Vec::new() };
+    store.load(LINE, &mut |key, value| {
+        match (loaded.job_of(key), number_of(key).zip(decode_line(key, value))) {
+            (Some(job), Some(line)) => job.log.push(line),
+            // A damaged line is no damage to the job.
+            (Some(_), None) => {}
+            (None, _) => loaded.note_orphan(key, recovery),
         }
         Ok(())
     })?;
-    Ok(found)
+    store.load(OVERLAY, &mut |key, value| {
+        match (loaded.job_of(key), Overlay::decode(key, value)) {
+            (Some(job), Some(overlay)) => job.overlay = Kind::Read(Box::new(overlay)),
+            (Some(job), None) => job.overlay = Kind::Damaged,
+            (None, _) => loaded.note_orphan(key, recovery),
+        }
+        Ok(())
+    })?;
+    Ok(loaded)
+}
+
+impl Loaded {
+    fn job_of(&mut self, key: &[u8]) -> Option<&mut Found> {
+        let id = id_of(key)?;
+        let at = self.jobs.binary_search_by_key(&id, |job| job.id).ok()?;
+        self.jobs.get_mut(at)
+    }
+
+    /// What belongs to a body that was set aside stays beside it.
+    fn note_orphan(&mut self, key: &[u8], recovery: &Recovery) {
+        if id_of(key).is_none_or(|id| !recovery.quarantined.contains(&id)) {
+            self.orphans.push(key.to_vec());
+        }
+    }
+
+    /// Look through the payloads that are kept apart, for those without a body.
+    pub(super) fn load_pieces(&mut self, store: &dyn Repository, recovery: &Recovery) -> Result<(), Error> {
+        store.load(PIECE, &mut |key, _| {
+            if self.job_of(key).is_none() {
+                self.note_orphan(key, recovery);
+            }
+            Ok(())
+        })
+    }
+
+    /// Mark the jobs that somebody had, by a lease that no recovery before this one has counted.
+    pub(super) fn mark_held(&mut self, leases: &[(JobId, Token)], recovered: Token) {
+        for (id, _) in leases.iter().filter(|(_, token)| *token >= recovered) {
+            if let Ok(at) = self.jobs.binary_search_by_key(id, |job| job.id)
+                && let Some(job) = self.jobs.get_mut(at)
+            {
+                job.is_held = true;
+            }
+        }
+    }
 }
 
 /// Every topic of a store, by its key.

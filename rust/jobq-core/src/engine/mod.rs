@@ -6,6 +6,7 @@
 mod close;
 mod commit;
 mod enqueue;
+mod held;
 mod inspect;
 mod load;
 mod open;
@@ -19,6 +20,7 @@ mod state;
 mod tick;
 mod verify;
 mod wait;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +76,10 @@ pub struct Engine<P: Payload> {
     recovery: Recovery,
     /// Whether the job role remembers, so that ids and tokens come in blocks that are kept.
     writes: bool,
+    /// Whether a thread of its own writes.
+    has_writer: bool,
+    /// Held by whoever writes down leases, so that it happens in the order of the state. Taken before `state`.
+    lease_turn: Mutex<()>,
     /// The process generation it was opened in; a forked child has another.
     generation: u64,
 }
@@ -92,6 +98,8 @@ enum Keep {
     Awaited,
     /// It writes if nobody is writing, and waits for nobody: what it changed may be undone by a crash.
     Tried,
+    /// It waits until that survives the death of the machine, whatever the pace of the repositories.
+    Synced,
 }
 
 /// What must be dropped once the lock is given back.
@@ -160,7 +168,7 @@ impl<P: Payload> Engine<P> {
     #[cold]
     fn enter_journal(mut state: Guard<'_, State<P>>) -> Result<Guard<'_, State<P>>, Error> {
         if let Some(journal) = &mut state.journal {
-            journal.entered = journal.queue.upto;
+            journal.entered = journal.upto;
             if let Some(cause) = &journal.failed {
                 return Err(Error::Failed(Arc::clone(cause)));
             }
@@ -245,13 +253,18 @@ impl<P: Payload> Engine<P> {
         let trash = state.take_trash();
         let journal = state.journal.as_ref();
         let upto = journal.filter(|journal| match keep {
-            Keep::Awaited => journal.has_grown() || journal.is_pending(),
-            Keep::Tried => journal.is_pending(),
+            Keep::Awaited if self.has_writer => journal.has_grown(),
+            Keep::Awaited | Keep::Synced => journal.has_grown() || journal.is_idle_but_pending(),
+            Keep::Tried => journal.is_idle_but_pending(),
         });
-        let upto = upto.map(|journal| journal.queue.upto);
+        let upto = upto.map(|journal| journal.upto);
+        let has_leases = state.held.are_due();
         drop(state);
         wake(wakes);
         drop(trash);
+        if has_leases {
+            self.write_leases()?;
+        }
         match upto {
             None => Ok(()),
             Some(upto) => self.commit(caller, upto, keep),

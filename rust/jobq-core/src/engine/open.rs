@@ -7,6 +7,7 @@ use std::time::Instant;
 use hashbrown::{HashMap, HashSet};
 
 use super::commit::Numbers;
+use super::held::Notes;
 use super::load::{Found, Kind, load_jobs, load_topics};
 use super::planted::Planted;
 use super::record::{OptionTable, Payload, Record};
@@ -17,12 +18,12 @@ use crate::clock::{Clock, Ticker};
 use crate::delays::DelayWheel;
 use crate::error::Error;
 use crate::ids::IdMap;
-use crate::job::{JobId, Reason, Status};
+use crate::job::{JobId, Reason, Status, Token};
 use crate::leases::Leases;
 use crate::options::{JobOptions, Limits, Retention};
 use crate::repository::codec::{FORMAT, META, Overlay, TOPIC, TopicRecord, decode_number, encode_number, meta_key};
 use crate::repository::committer::{Journal, Stores};
-use crate::repository::{Change, Repository};
+use crate::repository::{Change, LeaseTable, Pace, Repository};
 use crate::slab::Slab;
 use crate::stats::Counters;
 use crate::sync::{self, Mutex};
@@ -88,10 +89,12 @@ impl<P: Payload + 'static> Engine<P> {
         let mut recovery = Recovery { clean: true, ..Recovery::default() };
         if stores.each().next().is_some() {
             // There from the start: what is purged at once must be forgotten on the disk too.
-            state.journal = Some(Box::new(Journal::new(stores.clone())));
+            state.journal = Some(Box::new(Journal::new(stores.clone(), start)));
+            state.held.is_kept = stores.lease_table().is_some();
             recovery = state.recover(&stores).inspect_err(|_| close_all(&stores))?;
             state.note_open();
         }
+        let has_writer = state.journal.as_ref().is_some_and(|journal| journal.has_thread());
         recovery.seconds = start.elapsed().as_secs_f64();
         let engine = Arc::new(Self {
             state: Mutex::new(state),
@@ -100,15 +103,27 @@ impl<P: Payload + 'static> Engine<P> {
             defaults,
             recovery,
             writes,
+            has_writer,
+            lease_turn: Mutex::new(()),
             generation: sync::generation(),
         });
-        let state = engine.enter()?;
-        engine.leave(state, caller, Keep::Awaited).inspect_err(|_| close_all(&opened))?;
+        engine.finish_open(caller).inspect_err(|_| close_all(&opened))?;
         if let Clock::Manual(clock) = &clock {
             let engine: Arc<dyn Ticker> = Arc::clone(&engine) as Arc<dyn Ticker>;
             clock.attach(Arc::downgrade(&engine));
         }
         Ok(engine)
+    }
+}
+
+impl<P: Payload + 'static> Engine<P> {
+    /// Have kept what open changed: who was reserved at a crash is known from then on, and forgotten in the table.
+    fn finish_open(self: &Arc<Self>, caller: &impl Caller) -> Result<(), Error> {
+        self.start_writer()?;
+        let state = self.enter()?;
+        let stores = state.journal.as_ref().map(|journal| journal.stores.clone());
+        self.leave(state, caller, Keep::Synced)?;
+        stores.as_ref().and_then(Stores::lease_table).map_or(Ok(()), LeaseTable::clear)
     }
 }
 
@@ -152,16 +167,26 @@ impl<P: Payload> State<P> {
             over: Vec::new(),
             journal: None,
             dirty: Vec::new(),
+            held: Notes::default(),
             planted: Planted::from_environment(),
         }
     }
 
     fn recover(&mut self, stores: &Stores) -> Result<Recovery, Error> {
         let mut recovery = Recovery { clean: true, ..Recovery::default() };
+        let mut orphans = Vec::new();
         if let Some(store) = &stores.jobs {
-            self.load_numbers(store.as_ref(), &mut recovery)?;
-            let found = load_jobs(store.as_ref(), &mut recovery)?;
-            self.place_all(found, &mut recovery);
+            let recovered = self.load_numbers(store.as_ref(), &mut recovery)?;
+            let mut loaded = load_jobs(store.as_ref(), &mut recovery)?;
+            if let Some(table) = store.leases() {
+                loaded.mark_held(&table.load()?, recovered);
+            }
+            // A repository of one's own need not read its payloads at open.
+            if store.pace() != Pace::Caller {
+                loaded.load_pieces(store.as_ref(), &recovery)?;
+            }
+            self.place_all(loaded.jobs, &mut recovery);
+            orphans = loaded.orphans;
         }
         let mut records = HashMap::new();
         if let Some(store) = &stores.topics {
@@ -171,6 +196,13 @@ impl<P: Payload> State<P> {
             self.forgotten.enqueued += lost;
             self.forgotten.lost += lost;
         }
+        for store in stores.each() {
+            store.loaded()?;
+        }
+        for key in orphans {
+            self.cut();
+            self.write(Change::Delete(key));
+        }
         self.count_all(records);
         recovery.ready = self.total.now(Status::Ready);
         recovery.delayed = self.total.now(Status::Delayed);
@@ -179,7 +211,8 @@ impl<P: Payload> State<P> {
         Ok(recovery)
     }
 
-    fn load_numbers(&mut self, store: &dyn Repository, recovery: &mut Recovery) -> Result<(), Error> {
+    /// The service's numbers; the first token that no recovery has counted yet is returned.
+    fn load_numbers(&mut self, store: &dyn Repository, recovery: &mut Recovery) -> Result<Token, Error> {
         let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
         store.load(META, &mut |key, value| {
             let number = decode_number(key, value)
@@ -196,7 +229,7 @@ impl<P: Payload> State<P> {
         recovery.clean = number("format").is_none() || number("clean") == Some(1);
         self.next_id = Numbers::from(number("ids").unwrap_or(1));
         self.next_token = Numbers::from(number("tokens").unwrap_or(1));
-        Ok(())
+        Ok(Token(number("recovered").unwrap_or(0)))
     }
 
     /// Give every job its record and its place.
@@ -222,13 +255,13 @@ impl<P: Payload> State<P> {
     }
 
     fn place(&mut self, found: Found, recovery: &mut Recovery) -> Placed {
-        let Found { id, body, overlay } = found;
+        let Found { id, body, overlay, payload, log, is_held } = found;
         let now = self.now.wall.0;
         let topic = match self.topics.slot_of(&body.topic) {
             Some(slot) => slot,
             None => self.topics.insert(Arc::clone(&body.topic), self.now.mono),
         };
-        let job = Record::new(id.0, topic, body.weight, body.created, None, body.size);
+        let job = Record::new(id.0, topic, body.weight, body.created, payload.map(P::from_bytes), body.size);
         let slot = self.jobs.insert(job);
         self.ids.insert(id.0, slot);
         let (mut status, mut when, mut reason) = (body.status, body.when, None);
@@ -241,6 +274,19 @@ impl<P: Payload> State<P> {
             Kind::Read(overlay) => {
                 (status, when, reason) = (overlay.status, overlay.when, overlay.reason);
                 self.restore(slot, *overlay);
+            }
+        }
+        if !log.is_empty()
+            && let Some(cold) = self.cold(slot)
+        {
+            cold.restore_log(log);
+        }
+        if is_held && (status == Status::Ready || (status == Status::Delayed && when <= now)) {
+            // A promotion is not written: the stamp it gave stands between its due date and the next.
+            when = if status == Status::Delayed { when << 20 } else { when };
+            status = Status::Reserved;
+            if let Some(job) = self.jobs.get_mut(slot) {
+                job.attempts = job.attempts.saturating_add(1);
             }
         }
         if status == Status::Reserved {
@@ -281,12 +327,11 @@ impl<P: Payload> State<P> {
             job.retries = overlay.retries;
             job.set_alone(overlay.crashes > 0);
         }
-        let is_rare = overlay.resets > 0 || overlay.crashes > 0 || overlay.error.is_some() || !overlay.log.is_empty();
+        let is_rare = overlay.resets > 0 || overlay.crashes > 0 || overlay.error.is_some();
         if is_rare && let Some(cold) = self.cold(slot) {
             cold.resets = overlay.resets;
             cold.crashes = overlay.crashes;
             cold.error = overlay.error;
-            cold.log = overlay.log.into();
         }
     }
 
@@ -364,7 +409,7 @@ impl<P: Payload> State<P> {
     /// Write what open itself changed: blocks of numbers, recovered jobs, that the store is in use.
     fn note_open(&mut self) {
         let Some(journal) = &mut self.journal else { return };
-        for (name, number) in [("format", FORMAT), ("clean", 0)] {
+        for (name, number) in [("format", FORMAT), ("clean", 0), ("recovered", self.next_token.next)] {
             let key = meta_key(name);
             let value = encode_number(&key, number);
             journal.job(Change::Put(key, value));
@@ -377,6 +422,7 @@ impl<P: Payload> State<P> {
             .map(|(slot, _)| slot)
             .collect();
         for slot in changed {
+            self.cut();
             self.note(slot);
         }
         let topics: Vec<u32> = self.topics.iter().map(|(slot, _)| slot).collect();

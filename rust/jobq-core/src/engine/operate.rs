@@ -60,6 +60,7 @@ impl<P: Payload> Engine<P> {
         verb: &'static str,
         act: impl Fn(&mut State<P>, u32),
     ) -> Result<(), Error> {
+        self.ensure_room(caller)?;
         self.call(caller, Tick::Before, |state| {
             let mut seen = HashSet::with_capacity(ids.len());
             let mut slots = Vec::with_capacity(ids.len());
@@ -71,6 +72,7 @@ impl<P: Payload> Engine<P> {
                 }
             }
             for slot in slots {
+                state.cut();
                 act(state, slot);
             }
             state.serve_touched();
@@ -88,7 +90,7 @@ impl<P: Payload> Engine<P> {
             if let Some(topic) = state.topics.get_mut(slot) {
                 topic.paused = true;
             }
-            state.soil(slot);
+            state.note_pause(slot);
             Ok(())
         })
     }
@@ -105,7 +107,7 @@ impl<P: Payload> Engine<P> {
             if let Some(topic) = state.topics.get_mut(slot) {
                 topic.paused = false;
             }
-            state.soil(slot);
+            state.note_pause(slot);
             if !state.planted.is(Planted::ForgottenWake) {
                 state.serve(slot);
             }
@@ -128,6 +130,15 @@ impl<P: Payload> Engine<P> {
 }
 
 impl<P: Payload> State<P> {
+    /// Write that a topic is paused or resumed: the one change of a topic's record that its caller waits for.
+    fn note_pause(&mut self, slot: u32) {
+        self.soil(slot);
+        if let Some(journal) = self.journal.as_mut().filter(|journal| journal.has_thread()) {
+            journal.upto += 1;
+            journal.topics_now = true;
+        }
+    }
+
     fn reset(&mut self, slot: u32) {
         let Some(job) = self.jobs.get_mut(slot) else { return };
         let (status, topic) = (job.status, job.topic);

@@ -1,6 +1,7 @@
 //! What the engine keeps of a job in memory: a hot record of one cache line, and a cold part for what is rare.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -187,12 +188,18 @@ impl<P> Stamps for Slab<Record<P>> {
 }
 
 /// What few jobs have: a log, an error, a past.
+///
+/// Lines of the log are numbered from 0 for as long as the job lives.
 #[derive(Default)]
 pub(crate) struct Cold {
     pub(crate) resets: u32,
     pub(crate) crashes: u32,
     pub(crate) error: Option<Box<str>>,
     pub(crate) log: VecDeque<LogEntry>,
+    /// The number of the log's first line.
+    first: u32,
+    /// Lines that the repository has, or will have once what is queued is written.
+    written: Range<u32>,
 }
 
 impl Cold {
@@ -201,7 +208,34 @@ impl Cold {
         self.log.push_back(LogEntry { at, message: clip(message).into() });
         while self.log.len() > max {
             self.log.pop_front();
+            self.first = self.first.wrapping_add(1);
         }
+    }
+
+    /// A log as a repository has it: its lines with their numbers, ascending.
+    pub(crate) fn restore_log(&mut self, lines: Vec<(u32, LogEntry)>) {
+        let (Some(&(first, _)), Some(&(last, _))) = (lines.first(), lines.last()) else { return };
+        let end = last.wrapping_add(1);
+        self.written = first..end;
+        self.first = end.wrapping_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX));
+        self.log = lines.into_iter().map(|(_, line)| line).collect();
+    }
+
+    /// The lines that the repository has.
+    pub(crate) fn written(&self) -> Range<u32> {
+        self.written.clone()
+    }
+
+    /// What the repository does not know of the log yet: lines that fell out of it, and lines that were added. From
+    /// now on it is known.
+    pub(crate) fn take_unwritten(&mut self) -> (Range<u32>, Vec<(u32, LogEntry)>) {
+        let end = self.first.wrapping_add(u32::try_from(self.log.len()).unwrap_or(u32::MAX));
+        let gone = self.written.start..self.first.clamp(self.written.start, self.written.end);
+        let from = self.written.end.max(self.first);
+        let skip = usize::try_from(from - self.first).unwrap_or(usize::MAX);
+        let added = (from..end).zip(self.log.iter().skip(skip).cloned()).collect();
+        self.written = self.first..end;
+        (gone, added)
     }
 }
 

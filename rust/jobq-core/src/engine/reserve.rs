@@ -240,6 +240,14 @@ impl<P: Payload> Engine<P> {
 
     /// The payload as the repository has it; `None` when that is not what was written.
     pub(super) fn read_payload(&self, caller: &impl Caller, id: JobId, size: u32) -> Result<Option<P>, Error> {
+        if self.has_writer {
+            let stores = self.enter_inside()?.journal.as_ref().map(|journal| journal.stores.clone());
+            let read = caller.detached(|| stores.map_or(Ok(None), |stores| read_chunks(&stores, id, size)));
+            return match read {
+                Ok(bytes) => Ok(bytes.map(P::from_bytes)),
+                Err(error) => Err(self.failed(error)),
+            };
+        }
         let mut read = None;
         self.with_stores(
             caller,
@@ -335,7 +343,8 @@ impl<P: Payload> State<P> {
     #[cold]
     fn note_granted<T: Taken<P>>(&mut self, topic: u32, held: Held, logs: bool) -> Option<T> {
         self.shifted(held.slot, topic, Status::Ready, Status::Reserved, logs);
-        self.note(held.slot);
+        let place = self.jobs.get(held.slot)?.prev;
+        self.note_held(held.slot, place, held.token);
         let job = self.jobs.get(held.slot)?;
         Some(T::of(job, self.options.get(job.options), held))
     }
@@ -384,7 +393,7 @@ impl<P: Payload> State<P> {
             self.uncount(held.slot);
             self.uproot(held.slot);
             self.put_back(held.slot);
-            self.note(held.slot);
+            self.note_returned(held.slot);
         }
     }
 

@@ -71,6 +71,7 @@ impl<P: Payload> State<P> {
                     return true;
                 }
                 left -= 1;
+                self.cut();
                 self.purge_oldest(reason);
             }
         }

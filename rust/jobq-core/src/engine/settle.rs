@@ -93,6 +93,7 @@ impl<P: Payload> Engine<P> {
     /// [`Error::LeaseLost`] when the caller does not hold the job.
     #[inline]
     pub fn settle(&self, caller: &impl Caller, handle: Handle, outcome: Outcome<'_>) -> Result<Status, Error> {
+        self.ensure_room(caller)?;
         let mut state = self.enter()?;
         let moved = state.look();
         let done = matches!(outcome, Outcome::Done) && state.complete(handle);
@@ -133,12 +134,14 @@ impl<P: Payload> Engine<P> {
         handles: &[Handle],
         outcome: Outcome<'_>,
     ) -> Result<(Vec<bool>, Option<Error>), Error> {
+        self.ensure_room(caller)?;
         self.call(caller, Tick::After, |state| {
             let mut accepted = Vec::with_capacity(handles.len());
             let mut first: Option<Box<Lost>> = None;
             // A handle given twice is settled once: kept from the first refusal on, which is rare.
             let mut settled: Option<HashSet<Token>> = None;
             for (index, &handle) in handles.iter().enumerate() {
+                state.cut();
                 let result = state.settle(handle, outcome);
                 if result.is_err() {
                     let done = settled.get_or_insert_with(|| accepted_of(handles.iter().take(index), &accepted));
@@ -271,7 +274,7 @@ impl<P: Payload> State<P> {
             return false;
         }
         debug_assert!(job.reason().is_none(), "a job that is held was not canceled");
-        job.prev = NIL;
+        let lease = std::mem::replace(&mut job.prev, NIL);
         job.status = Status::Done;
         job.when = now;
         let (topic, size, logs) = (job.topic, job.size, job.logs());
@@ -281,6 +284,7 @@ impl<P: Payload> State<P> {
                 counters.completions += 1;
             }
         }
+        self.note_let_go(lease);
         self.shifted(slot, topic, Status::Reserved, Status::Done, logs);
         self.note(slot);
         self.keep(slot, None, size);

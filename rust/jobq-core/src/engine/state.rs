@@ -6,6 +6,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::commit::Numbers;
+use super::held::Notes;
 use super::planted::Planted;
 use super::record::{Cold, OptionTable, Payload, Record};
 use super::retain::Kept;
@@ -104,6 +105,8 @@ pub(crate) struct State<P> {
     pub(crate) journal: Option<Box<Journal>>,
     /// Topics whose record must be written.
     pub(crate) dirty: Vec<u32>,
+    /// What the table of leases is still to be told.
+    pub(crate) held: Notes,
     pub(crate) planted: Planted,
 }
 
@@ -126,8 +129,11 @@ impl<P: Payload> State<P> {
         if journal.stores.topics.is_none() {
             return;
         }
-        // Counted each time: whoever changes a topic whose record waits already, waits for that record.
-        journal.queue.upto += 1;
+        // Counted each time: whoever changes a topic whose record waits already, waits for that record. A writer takes
+        // records along with jobs, or now and then: nobody waits for those.
+        if !journal.has_thread() {
+            journal.upto += 1;
+        }
         if let Some(topic) = self.topics.get_mut(slot)
             && !topic.dirty
         {
@@ -206,6 +212,7 @@ impl<P: Payload> State<P> {
             Status::Reserved => {
                 let lease = std::mem::replace(&mut job.prev, NIL);
                 self.leases.end(lease);
+                self.note_let_go(lease);
             }
             Status::Done | Status::Canceled => self.unkeep(slot),
             Status::Created => {}
@@ -352,9 +359,7 @@ impl<P: Payload> State<P> {
     #[inline]
     pub(crate) fn bury(&mut self, job: Record<P>, count: impl Fn(&mut Counters)) {
         self.ids.remove(job.id);
-        if job.has_cold() {
-            self.cold.remove(&job.id);
-        }
+        let cold = if job.has_cold() { self.cold.remove(&job.id) } else { None };
         self.options.let_go(job.options);
         let dead = u64::from(job.reason().is_some_and(Reason::is_dead));
         let Some(there) = self.topics.get_mut(job.topic) else { return };
@@ -366,7 +371,7 @@ impl<P: Payload> State<P> {
         let unused = !there.watched && !there.is_used();
         if self.journal.is_some() {
             self.soil(job.topic);
-            self.note_forgotten(job.id(), job.size);
+            self.note_forgotten(job.id(), job.size, cold.map_or(0..0, |cold| cold.written()));
         }
         self.trash.extend(job.payload);
         if unused {

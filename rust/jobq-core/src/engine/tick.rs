@@ -80,6 +80,7 @@ impl<P: Payload> State<P> {
         let more = self.leases.advance(self.now.mono.0, *left, &mut over);
         *left = left.saturating_sub(over.len());
         for lease in over.drain(..) {
+            self.cut();
             if let Some(lease) = self.leases.get(lease) {
                 let (job, deadline) = (lease.job, lease.deadline);
                 self.expire(job, Mono(deadline), Over::Deadline);

@@ -192,7 +192,10 @@ impl<P: Payload> Engine<P> {
             let until = if state.keeps_time(ticket.seq) {
                 state.now = state.clock.now();
                 let more = state.run_slice();
-                let pending = state.journal.as_ref().is_some_and(|journal| journal.is_pending());
+                let pending = state
+                    .journal
+                    .as_ref()
+                    .is_some_and(|journal| !journal.has_thread() && journal.is_idle_but_pending());
                 let until = state.plan_sleep();
                 Self::leave_waiting(state);
                 if pending {
@@ -335,6 +338,10 @@ impl<P: Payload> State<P> {
     /// What must be seen to at every unlock while somebody waits: joins that are over, and that somebody keeps time.
     #[inline]
     pub(crate) fn settle_waiters(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            let writer = journal.rouse(!self.dirty.is_empty());
+            self.wakes.extend(writer);
+        }
         debug_assert!(self.touched.is_empty(), "every step that makes a job ready serves the waiters");
         if !self.waiters.all.is_empty() {
             self.settle_joins();

@@ -2,11 +2,14 @@
 //!
 //! | key | value | written |
 //! |---|---|---|
-//! | `j` id | [`Body`]: what never changes | at enqueue |
-//! | `p` id chunk | a piece of the payload | at enqueue, before the body |
+//! | `j` id | [`Body`]: what never changes, and the payload up to [`INLINE`] bytes | at enqueue |
+//! | `l` id number | a line of the log | with the job's next change |
+//! | `m` name | a number: `format`, `ids`, `tokens`, `recovered`, `clean` | blocks of numbers, open, close |
+//! | `p` id chunk | a piece of a larger payload | at enqueue, before the body |
 //! | `s` id | [`Overlay`]: where the job stands | when that changes |
-//! | `m` name | a number: `format`, `ids`, `tokens`, `clean` | blocks of numbers, close |
 //! | `t` topic | [`TopicRecord`]: pause, events, dates (topic role) | with each batch |
+//!
+//! `m recovered` is the first token after the last recovery: a lease with a lower one was counted as a crash already.
 //!
 //! Ids are big-endian, so that the order of keys is the order of ids. Values end in the crc32 of key and value, so
 //! that a value under a wrong key is found out too.
@@ -23,12 +26,19 @@ pub const FORMAT: u64 = 1;
 /// Bytes of a payload kept under one key: below what sled would put into a file of its own.
 pub const CHUNK: usize = 24 * 1024;
 
+/// Bytes of the largest payload that is kept in the body, and in memory while the job waits.
+pub const INLINE: u32 = 1_024;
+
 /// The prefix of bodies.
 pub const BODY: &[u8] = b"j";
 /// The prefix of overlays.
 pub const OVERLAY: &[u8] = b"s";
 /// The prefix of the service's own numbers.
 pub const META: &[u8] = b"m";
+/// The prefix of the payloads' chunks.
+pub const PIECE: &[u8] = b"p";
+/// The prefix of the logs' lines.
+pub const LINE: &[u8] = b"l";
 /// The prefix of topics.
 pub const TOPIC: &[u8] = b"t";
 
@@ -70,8 +80,6 @@ pub struct Overlay {
     pub crashes: u32,
     /// The last error.
     pub error: Option<Box<str>>,
-    /// The log.
-    pub log: Vec<LogEntry>,
 }
 
 /// What the topic role keeps of a topic; the counts of jobs now are not in it.
@@ -93,13 +101,42 @@ pub fn job_key(prefix: &[u8], id: JobId) -> Vec<u8> {
 #[must_use]
 pub fn chunk_key(id: JobId, chunk: usize) -> Vec<u8> {
     let number = u32::try_from(chunk).unwrap_or(u32::MAX);
-    [b"p".as_slice(), &id.0.to_be_bytes(), &number.to_be_bytes()].concat()
+    [PIECE, &id.0.to_be_bytes(), &number.to_be_bytes()].concat()
 }
 
-/// How many chunks a payload has; an empty one has one.
+/// How many chunks a payload of so many bytes has: none when it is kept in the body.
 #[must_use]
 pub fn chunks(size: u32) -> usize {
-    usize::try_from(size).unwrap_or(usize::MAX).div_ceil(CHUNK).max(1)
+    if size <= INLINE { 0 } else { usize::try_from(size).unwrap_or(usize::MAX).div_ceil(CHUNK) }
+}
+
+/// The key of a line of a job's log; lines are numbered from 0 for as long as the job lives.
+#[must_use]
+pub fn line_key(id: JobId, number: u32) -> Vec<u8> {
+    [LINE, &id.0.to_be_bytes(), &number.to_be_bytes()].concat()
+}
+
+/// The number at the end of a chunk's or a line's key.
+#[must_use]
+pub fn number_of(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(9..)?.try_into().ok()?))
+}
+
+/// A line of a log as a sealed value.
+#[must_use]
+pub fn encode_line(key: &[u8], entry: &LogEntry) -> Vec<u8> {
+    let mut w = Writer::default();
+    w.u64(entry.at).text(&entry.message);
+    seal(key, w.0)
+}
+
+/// A line of a log from a sealed value; `None` when it is damaged.
+#[must_use]
+pub fn decode_line(key: &[u8], sealed: &[u8]) -> Option<LogEntry> {
+    let mut r = Reader(unseal(key, sealed)?);
+    let entry = LogEntry { at: r.u64()?, message: Box::from(r.text()?) };
+    r.end()?;
+    Some(entry)
 }
 
 /// The id in a job's key.
@@ -229,21 +266,22 @@ impl<'a> Reader<'a> {
 }
 
 impl Body {
-    /// As a sealed value.
+    /// As a sealed value, with the payload where that is kept in the body.
     #[must_use]
-    pub fn encode(&self, key: &[u8]) -> Vec<u8> {
-        let mut w = Writer::default();
+    pub fn encode(&self, key: &[u8], inline: &[u8]) -> Vec<u8> {
+        let mut w = Writer(Vec::with_capacity(128 + self.topic.len() + inline.len()));
         w.text(&self.topic).bytes(&self.weight.to_le_bytes()).u64(self.created).u32(self.size);
         w.bytes(&self.status.code().to_le_bytes()).u64(self.when);
         let o = &self.options;
         w.text(&o.name).u64(o.lease).u32(o.max_retries).u64(o.min_backoff).u64(o.max_backoff);
         w.u64(o.jitter.to_bits()).u8(u8::from(o.log_status_change == LogStatusChange::On));
+        w.bytes(inline);
         seal(key, w.0)
     }
 
-    /// From a sealed value; `None` when it is damaged.
+    /// From a sealed value, with the payload where that is kept in the body; `None` when it is damaged.
     #[must_use]
-    pub fn decode(key: &[u8], sealed: &[u8]) -> Option<Self> {
+    pub fn decode<'a>(key: &[u8], sealed: &'a [u8]) -> Option<(Self, Option<&'a [u8]>)> {
         let mut r = Reader(unseal(key, sealed)?);
         let body = Self {
             topic: Arc::from(r.text()?),
@@ -262,8 +300,9 @@ impl Body {
                 log_status_change: if r.flag()? { LogStatusChange::On } else { LogStatusChange::Off },
             },
         };
+        let inline = if body.size <= INLINE { Some(r.take(usize::try_from(body.size).ok()?)?) } else { None };
         r.end()?;
-        Some(body)
+        Some((body, inline))
     }
 }
 
@@ -275,10 +314,6 @@ impl Overlay {
         w.bytes(&self.status.code().to_le_bytes()).u8(self.reason.map_or(0, Reason::code)).u64(self.when);
         w.u32(self.attempts).u32(self.retries).u32(self.resets).u32(self.crashes);
         w.u8(u8::from(self.error.is_some())).text(self.error.as_deref().unwrap_or_default());
-        w.u32(u32::try_from(self.log.len()).unwrap_or(u32::MAX));
-        for entry in &self.log {
-            w.u64(entry.at).text(&entry.message);
-        }
         seal(key, w.0)
     }
 
@@ -295,12 +330,8 @@ impl Overlay {
         let (resets, crashes) = (r.u32()?, r.u32()?);
         let has_error = r.flag()?;
         let error = Some(Box::from(r.text()?)).filter(|_| has_error);
-        let mut log = Vec::new();
-        for _ in 0..r.u32()? {
-            log.push(LogEntry { at: r.u64()?, message: Box::from(r.text()?) });
-        }
         r.end()?;
-        Some(Self { status, reason, when, attempts, retries, resets, crashes, error, log })
+        Some(Self { status, reason, when, attempts, retries, resets, crashes, error })
     }
 }
 
@@ -374,7 +405,14 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let key = job_key(BODY, JobId(5));
-        assert_eq!(Body::decode(&key, &body().encode(&key)), Some(body()));
+        assert_eq!(Body::decode(&key, &body().encode(&key, b"abc")), Some((body(), Some(&b"abc"[..]))));
+        let large = Body { size: INLINE + 1, ..body() };
+        assert_eq!(Body::decode(&key, &large.encode(&key, b"")), Some((large, None)));
+        assert_eq!(Body::decode(&key, &body().encode(&key, b"ab")), None, "a payload cut short");
+        let line = LogEntry { at: 5, message: "é".into() };
+        let key = line_key(JobId(5), 7);
+        assert_eq!((id_of(&key), number_of(&key)), (Some(JobId(5)), Some(7)));
+        assert_eq!(decode_line(&key, &encode_line(&key, &line)), Some(line));
         let overlay = Overlay {
             status: Status::Canceled,
             reason: Some(Reason::Exhausted),
@@ -384,7 +422,6 @@ mod tests {
             resets: 3,
             crashes: 4,
             error: Some("OSError: no".into()),
-            log: vec![LogEntry { at: 5, message: "é".into() }],
         };
         let key = job_key(OVERLAY, JobId(5));
         assert_eq!(Overlay::decode(&key, &overlay.encode(&key)), Some(overlay));
@@ -399,7 +436,7 @@ mod tests {
         #[test]
         fn one_flipped_bit_is_noticed(bit in 0usize..8 * 100) {
             let key = job_key(BODY, JobId(5));
-            let mut sealed = body().encode(&key);
+            let mut sealed = body().encode(&key, b"abc");
             let bit = bit % (8 * sealed.len());
             sealed[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(Body::decode(&key, &sealed), None);
@@ -415,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_value_under_anothers_key_is_refused() {
-        let sealed = body().encode(&job_key(BODY, JobId(5)));
+        let sealed = body().encode(&job_key(BODY, JobId(5)), b"abc");
         assert_eq!(Body::decode(&job_key(BODY, JobId(6)), &sealed), None);
     }
 }

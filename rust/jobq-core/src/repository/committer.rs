@@ -1,13 +1,28 @@
-//! The queue of changes on their way to the repositories: filled in the order of the state, written by one at a time.
+//! The queue of changes on their way to the repositories: filled in the order of the state, written by one at a time,
+//! in groups of bounded size.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use super::{Change, Repository};
+use super::{Ack, Change, LeaseTable, Pace, Repository};
 use crate::error::{Error, Foreign};
 use crate::sync::Parker;
+
+/// Changes that fill a group.
+const FULL_KEYS: usize = 1_000;
+/// Bytes that fill a group.
+const FULL_BYTES: usize = 256 * 1024;
+/// Bytes queued from which on a new call waits before it starts.
+const FULL_QUEUE: usize = 16 * 1024 * 1024;
+/// What a change costs in the queue beside its bytes.
+const CHANGE: usize = 64;
+
+/// How long changes that nobody waits for are collected; half of what a kill may take at [`Ack::Queued`].
+pub const LINGER: Duration = Duration::from_millis(50);
 
 /// The repositories of the two roles, those that remember.
 #[derive(Clone)]
@@ -34,50 +49,129 @@ impl Stores {
         self.jobs.iter().chain(topics)
     }
 
+    /// The pace of both together: the caller's where one of them wants that, else that of the stricter one.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        let mut pace = None;
+        for store in self.each() {
+            pace = Some(match (pace, store.pace()) {
+                (_, Pace::Caller) | (Some(Pace::Caller), _) => Pace::Caller,
+                (None, pace) => pace,
+                (Some(Pace::Thread { ack: a, interval: x }), Pace::Thread { ack: b, interval: y }) => {
+                    Pace::Thread { ack: stricter(a, b), interval: x.min(y) }
+                }
+            });
+        }
+        pace.unwrap_or(Pace::Caller)
+    }
+
+    /// Whether one of them is better called by a thread that holds nothing up.
+    #[must_use]
+    pub fn are_slow(&self) -> bool {
+        self.each().any(|store| store.pace() != Pace::Caller)
+    }
+
+    /// Where the leases are kept, if not among the keys.
+    #[must_use]
+    pub fn lease_table(&self) -> Option<&dyn LeaseTable> {
+        self.jobs.as_ref().and_then(|store| store.leases())
+    }
+
     /// Write a group: in one batch where one object serves both roles, else jobs first.
     ///
     /// # Errors
     /// The repository's.
-    pub fn write(&self, group: Group) -> Result<(), Error> {
-        let Group { mut jobs, topics, .. } = group;
+    pub fn write(&self, group: Batch, durability: Durability) -> Result<(), Error> {
+        let Batch { mut jobs, topics } = group;
         if self.are_one() {
             jobs.extend(topics);
-            return write(self.jobs.as_ref(), jobs);
+            return write(self.jobs.as_ref(), jobs, durability);
         }
-        write(self.jobs.as_ref(), jobs)?;
-        write(self.topics.as_ref(), topics)
+        write(self.jobs.as_ref(), jobs, durability)?;
+        write(self.topics.as_ref(), topics, durability)
+    }
+
+    /// Have all that was written survive the death of the machine.
+    ///
+    /// # Errors
+    /// The repository's.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.each().try_for_each(|store| store.sync())
     }
 }
 
-fn write(store: Option<&Arc<dyn Repository>>, changes: Vec<Change>) -> Result<(), Error> {
-    match store {
-        Some(store) if !changes.is_empty() => store.commit(&last_of_each(changes)),
-        _ => Ok(()),
+fn stricter(a: Ack, b: Ack) -> Ack {
+    match (a, b) {
+        (Ack::Synced, _) | (_, Ack::Synced) => Ack::Synced,
+        (Ack::Written, _) | (_, Ack::Written) => Ack::Written,
+        (Ack::Queued, Ack::Queued) => Ack::Queued,
     }
+}
+
+/// Whether a group must survive the death of the machine when it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It must.
+    Synced,
+    /// That of the process is enough.
+    Written,
+}
+
+fn write(store: Option<&Arc<dyn Repository>>, changes: Vec<Change>, durability: Durability) -> Result<(), Error> {
+    let Some(store) = store else { return Ok(()) };
+    if !changes.is_empty() {
+        store.commit(&last_of_each(changes))?;
+    }
+    if durability == Durability::Synced { store.sync() } else { Ok(()) }
 }
 
 /// Only the last change of each key, in the order of these.
 fn last_of_each(changes: Vec<Change>) -> Vec<Change> {
-    let mut last: HashMap<Vec<u8>, usize> = HashMap::with_capacity(changes.len());
+    let mut last: HashMap<&[u8], usize> = HashMap::with_capacity(changes.len());
     for (at, change) in changes.iter().enumerate() {
-        last.insert(change.key().to_vec(), at);
+        last.insert(change.key(), at);
     }
-    if last.len() == changes.len() {
+    let mut kept: Vec<usize> = last.into_values().collect();
+    if kept.len() == changes.len() {
         return changes;
     }
+    kept.sort_unstable();
+    let mut kept = kept.into_iter().peekable();
     let numbered = changes.into_iter().enumerate();
-    numbered.filter(|(at, change)| last.get(change.key()) == Some(at)).map(|(_, change)| change).collect()
+    numbered.filter(|(at, _)| kept.next_if_eq(at).is_some()).map(|(_, change)| change).collect()
 }
 
-/// Changes that are written together.
+/// The changes of a group.
 #[derive(Debug, Default)]
-pub struct Group {
+pub struct Batch {
     /// Of the job role.
     pub jobs: Vec<Change>,
     /// Of the topic role.
     pub topics: Vec<Change>,
+}
+
+/// Changes that are written together, and what follows once they are.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// The changes.
+    pub batch: Batch,
     /// The number of the last change in it.
     pub upto: u64,
+    /// The ends of the blocks of ids and tokens that are kept with it.
+    pub blocks: Option<(u64, u64)>,
+    /// Jobs, by slot and id, whose payload is read from the repository from then on.
+    pub large: Vec<(u32, u64)>,
+    bytes: usize,
+}
+
+impl Group {
+    fn is_full(&self) -> bool {
+        self.batch.jobs.len() >= FULL_KEYS || self.bytes >= FULL_BYTES
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batch.jobs.is_empty() && self.batch.topics.is_empty()
+    }
 }
 
 /// Who may call the repositories now.
@@ -89,62 +183,270 @@ pub enum Turn {
     Wait(Arc<Parker>, u32),
 }
 
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// That its change is acknowledged, as the repositories' pace says.
+    Acknowledged(u64),
+    /// That it is synced, whatever their pace.
+    Synced(u64),
+    /// That the queue has room.
+    Room,
+}
+
+/// The thread that writes, and what it is doing.
+struct Writer {
+    parker: Arc<Parker>,
+    rest: Rest,
+}
+
+/// What a writer sleeps for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// It does not sleep.
+    Awake,
+    /// There is something to write, and time.
+    Lingering,
+    /// There is nothing to write.
+    Idle,
+}
+
 /// Changes queued under the engine's lock, and whose turn it is to write them.
 pub struct Journal {
     /// Where they go.
     pub stores: Stores,
-    /// Queued and not taken yet.
-    pub queue: Group,
-    /// The number of the last change known to be kept.
+    /// Who writes them, and what a call waits for.
+    pub pace: Pace,
+    /// The number of the last change queued.
+    pub upto: u64,
+    /// The number of the last change known to survive the death of the process.
     pub committed: u64,
+    /// The number of the last change known to survive the death of the machine.
+    pub synced: u64,
+    /// Somebody waits until all changes up to this one are synced.
+    pub forced: u64,
     /// The number of the last change when the lock was taken: what comes after it is the call's own.
     pub entered: u64,
     /// What ended it: nothing is written any more.
     pub failed: Option<Foreign>,
+    /// Since when the repositories have been at one piece of work.
+    pub since: Option<Instant>,
+    /// When the last sync was over.
+    pub synced_at: Instant,
+    /// When records of topics were last written.
+    pub topics_at: Instant,
+    /// Whether a topic's record is waited for.
+    pub topics_now: bool,
+    sealed: VecDeque<Group>,
+    open: Group,
+    queued: usize,
     user: Option<ThreadId>,
-    waiting: Vec<Arc<Parker>>,
+    turns: Vec<Arc<Parker>>,
+    goals: Vec<(Goal, Arc<Parker>)>,
+    writer: Option<Writer>,
 }
 
 impl Journal {
     /// An empty queue before these stores.
     #[must_use]
-    pub fn new(stores: Stores) -> Self {
-        let queue = Group::default();
-        Self { stores, queue, committed: 0, entered: 0, failed: None, user: None, waiting: Vec::new() }
+    pub fn new(stores: Stores, now: Instant) -> Self {
+        Self {
+            pace: stores.pace(),
+            stores,
+            upto: 0,
+            committed: 0,
+            synced: 0,
+            forced: 0,
+            entered: 0,
+            failed: None,
+            since: None,
+            synced_at: now,
+            topics_at: now,
+            topics_now: false,
+            sealed: VecDeque::new(),
+            open: Group::default(),
+            queued: 0,
+            user: None,
+            turns: Vec::new(),
+            goals: Vec::new(),
+            writer: None,
+        }
+    }
+
+    /// Whether a thread of the service's own writes.
+    #[must_use]
+    pub fn has_thread(&self) -> bool {
+        self.pace != Pace::Caller
+    }
+
+    /// Whether the records of topics are written now and then, and not with each group: they go to a store that is
+    /// not the jobs', and nobody waits for them.
+    #[must_use]
+    pub fn topics_are_lazy(&self) -> bool {
+        self.has_thread() && !self.stores.are_one()
     }
 
     /// Queue a change of the job role, if that remembers.
     pub fn job(&mut self, change: Change) {
         if self.stores.jobs.is_some() {
-            self.queue.jobs.push(change);
-            self.queue.upto += 1;
+            self.count(&change);
+            self.open.batch.jobs.push(change);
+            self.upto += 1;
         }
     }
 
     /// Queue a change of the topic role, if that remembers.
     pub fn topic(&mut self, change: Change) {
         if self.stores.topics.is_some() {
-            self.queue.topics.push(change);
-            self.queue.upto += 1;
+            self.count(&change);
+            self.open.batch.topics.push(change);
+            self.upto += 1;
         }
+    }
+
+    fn count(&mut self, change: &Change) {
+        let bytes = CHANGE
+            + match change {
+                Change::Put(key, value) => key.len() + value.len(),
+                Change::Delete(key) => key.len(),
+            };
+        self.open.bytes += bytes;
+        self.queued += bytes;
+    }
+
+    /// Have a job's payload read from the repository once what is queued now is kept.
+    pub fn note_large(&mut self, slot: u32, id: u64) {
+        self.open.large.push((slot, id));
+    }
+
+    /// Have the blocks' ends take effect once what is queued now is kept and synced.
+    pub fn note_blocks(&mut self, ids: u64, tokens: u64) {
+        self.open.blocks = Some((ids, tokens));
+    }
+
+    /// Whether what is queued fills a group, which should be sealed before more comes.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.open.is_full()
+    }
+
+    /// Close the group that is being filled; the next change begins another.
+    pub fn seal(&mut self) {
+        if !self.open.is_empty() {
+            self.open.upto = self.upto;
+            self.sealed.push_back(std::mem::take(&mut self.open));
+        }
+    }
+
+    /// Whether something waits to be written.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        !self.sealed.is_empty() || !self.open.is_empty() || self.upto > self.committed
     }
 
     /// Whether something waits to be written and nobody is writing.
     #[must_use]
-    pub fn is_pending(&self) -> bool {
-        self.queue.upto > self.committed && self.user.is_none()
+    pub fn is_idle_but_pending(&self) -> bool {
+        self.user.is_none() && self.is_pending()
     }
 
     /// Whether the call that holds the lock has queued something.
     #[must_use]
     pub fn has_grown(&self) -> bool {
-        self.queue.upto > self.entered
+        self.upto > self.entered
     }
 
-    /// Take all that is queued.
+    /// Whether more is queued than one call should add to.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.queued >= FULL_QUEUE
+    }
+
+    /// Whether a full group waits.
+    #[must_use]
+    pub fn has_sealed(&self) -> bool {
+        !self.sealed.is_empty()
+    }
+
+    /// Take the next group; the one that is being filled only when there is no other.
     pub fn take(&mut self) -> Group {
-        let upto = self.queue.upto;
-        std::mem::replace(&mut self.queue, Group { upto, ..Group::default() })
+        let group = self.sealed.pop_front().unwrap_or_else(|| {
+            let upto = self.upto;
+            Group { upto, ..std::mem::take(&mut self.open) }
+        });
+        self.queued -= group.bytes;
+        group
+    }
+
+    /// Whether a goal is reached.
+    #[must_use]
+    pub fn is_reached(&self, goal: Goal) -> bool {
+        match (goal, self.pace) {
+            (Goal::Acknowledged(_), Pace::Thread { ack: Ack::Queued, .. }) => true,
+            (Goal::Acknowledged(upto), Pace::Thread { ack: Ack::Written, .. }) => self.committed >= upto,
+            (Goal::Acknowledged(upto) | Goal::Synced(upto), _) => self.synced >= upto,
+            (Goal::Room, _) => !self.is_crowded(),
+        }
+    }
+
+    /// Wait for a goal: here, for an event, looked at when it had this many.
+    pub fn await_goal(&mut self, goal: Goal) -> (Arc<Parker>, u32) {
+        if let Goal::Synced(upto) = goal {
+            self.forced = self.forced.max(upto);
+        }
+        let parker = Parker::of_this_thread();
+        let seen = parker.events();
+        self.goals.push((goal, Arc::clone(&parker)));
+        (parker, seen)
+    }
+
+    /// Those whose goal is reached, or will never be.
+    pub fn take_reached(&mut self) -> Vec<Arc<Parker>> {
+        let mut goals = std::mem::take(&mut self.goals);
+        let all = self.failed.is_some();
+        let reached =
+            goals.extract_if(.., |(goal, _)| all || self.is_reached(*goal)).map(|(_, parker)| parker).collect();
+        self.goals = goals;
+        reached
+    }
+
+    /// A thread of the service's own writes from now on, and is told here of what there is to do.
+    pub fn set_writer(&mut self, parker: Arc<Parker>) {
+        self.writer = Some(Writer { parker, rest: Rest::Awake });
+    }
+
+    /// The writer goes to sleep.
+    pub fn rest(&mut self, rest: Rest) {
+        if let Some(writer) = &mut self.writer {
+            writer.rest = rest;
+        }
+    }
+
+    /// Whether somebody waits for a sync.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.forced > self.synced
+    }
+
+    /// The writer, if it sleeps and should not; `soiled`: records of topics wait too.
+    pub fn rouse(&mut self, soiled: bool) -> Option<Arc<Parker>> {
+        let hurried = self.is_forced() || self.topics_now || self.has_sealed();
+        let pending = self.is_pending();
+        let writer = self.writer.as_mut()?;
+        let is_wanted = match writer.rest {
+            Rest::Awake => false,
+            Rest::Lingering => hurried || (pending && !matches!(self.pace, Pace::Thread { ack: Ack::Queued, .. })),
+            Rest::Idle => hurried || pending || soiled,
+        };
+        is_wanted.then(|| {
+            writer.rest = Rest::Awake;
+            Arc::clone(&writer.parker)
+        })
+    }
+
+    /// Have the writer look, whatever it sleeps for.
+    pub fn rouse_anyway(&mut self) -> Option<Arc<Parker>> {
+        self.writer.as_ref().map(|writer| Arc::clone(&writer.parker))
     }
 
     /// Ask for the repositories; whoever is answered [`Turn::Mine`] must end with [`Journal::give_turn`].
@@ -155,14 +457,15 @@ impl Journal {
         }
         let parker = Parker::of_this_thread();
         let seen = parker.events();
-        self.waiting.push(Arc::clone(&parker));
+        self.turns.push(Arc::clone(&parker));
         Turn::Wait(parker, seen)
     }
 
     /// Let the next one have the repositories; returns whom to tell.
     pub fn give_turn(&mut self) -> Vec<Arc<Parker>> {
         self.user = None;
-        std::mem::take(&mut self.waiting)
+        self.since = None;
+        std::mem::take(&mut self.turns)
     }
 
     /// Whether this thread is inside a repository's method now.

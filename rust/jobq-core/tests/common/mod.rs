@@ -80,6 +80,11 @@ pub(crate) fn post(engine: &Engine<Bytes>, text: &str) -> JobId {
     put(engine, MAIL, Arc::from(text.as_bytes()))
 }
 
+/// Queue a payload in `mail` that is kept apart from the job, and not in memory.
+pub(crate) fn post_large(engine: &Engine<Bytes>) -> JobId {
+    put(engine, MAIL, Arc::from([7; 2_000].as_slice()))
+}
+
 /// Queue a job in `mail` with these options.
 pub(crate) fn post_with(engine: &Engine<Bytes>, options: &JobOptions) -> JobId {
     engine.enqueue(&Thread, MAIL, Arc::from(&b"x"[..]), 0, Schedule::Now, Some(options)).unwrap()
