@@ -61,7 +61,9 @@ impl<P: Payload> Engine<P> {
         let state = self.enter()?;
         let upto = state.journal.as_ref().map(|journal| journal.upto);
         Self::leave_unwritten(state);
-        upto.map_or(Ok(()), |upto| self.commit(caller, upto, Keep::Synced))
+        let Some(upto) = upto else { return Ok(()) };
+        self.write_leases()?;
+        self.commit(caller, upto, Keep::Synced)
     }
 
     /// Have the repositories give disk space back; the bytes freed. Writers wait meanwhile.

@@ -7,15 +7,24 @@ use super::state::State;
 use super::{Caller, Engine};
 use crate::error::Error;
 use crate::job::Status;
+use crate::repository::committer::Stores;
 use crate::stats::Counters;
 
 impl<P: Payload> Engine<P> {
-    /// Recount everything; one line per fault, none when sound.
+    /// Recount everything, and have the repositories read all that they hold; one line per fault, none when sound.
+    /// Writers wait meanwhile.
     ///
     /// # Errors
     /// Those of every call.
     pub fn verify(&self, caller: &impl Caller) -> Result<Vec<String>, Error> {
-        self.look(caller, |state| Ok(state.faults()))
+        let mut faults = self.look(caller, |state| Ok(state.faults()))?;
+        self.flush(caller)?;
+        let verify = |stores: &Stores, ()| {
+            let found: Result<Vec<_>, _> = stores.each().map(|store| store.verify()).collect();
+            found.map(|found| found.concat())
+        };
+        self.with_stores(caller, |_| false, |_| (), verify, |_, found| faults.extend(found))?;
+        Ok(faults)
     }
 }
 

@@ -2,6 +2,7 @@
 //! over every one of them.
 #![allow(dead_code)] // Each test file is a crate of its own and uses its part.
 
+pub(crate) mod paced;
 pub(crate) mod steps;
 pub(crate) mod store;
 

@@ -93,6 +93,11 @@ impl Store {
         self.inner.lock().unwrap().commits
     }
 
+    /// What was committed, in order.
+    pub(crate) fn batches(&self) -> Vec<Vec<Change>> {
+        self.log.lock().unwrap().iter().map(|(_, batch)| batch.clone()).collect()
+    }
+
     pub(crate) fn gets(&self) -> usize {
         self.inner.lock().unwrap().gets
     }

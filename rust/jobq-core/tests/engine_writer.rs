@@ -1,0 +1,334 @@
+//! The engine before a repository that a thread of its own writes: what a call waits for, and what is left when the
+//! process or the machine dies.
+
+#![allow(clippy::unwrap_used)] // Helpers too: a panic is how a test fails.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use common::paced::Paced;
+use common::store::disk_full;
+use common::{
+    Bytes, Gate, MAIL, NOW, PATIENCE, Sleep, assert_sound, config, drain, handle, manual, post, post_large, settle,
+    start, take, within_patience,
+};
+use jobq_core::clock::{Clock, ManualClock};
+use jobq_core::engine::{Config, Engine, Outcome, Thread};
+use jobq_core::error::Error;
+use jobq_core::job::{JobId, Reason, Schedule, Status};
+
+use jobq_core::repository::Ack;
+use jobq_core::repository::memory::Memory;
+
+fn open_with(clock: &Arc<ManualClock>, store: &Arc<Paced>, change: impl FnOnce(&mut Config)) -> Arc<Engine<Bytes>> {
+    let mut config = config(Clock::Manual(Arc::clone(clock)));
+    (config.jobs, config.topics) = (Arc::clone(store) as _, Arc::clone(store) as _);
+    change(&mut config);
+    Engine::open(&Thread, config).unwrap()
+}
+
+fn open(clock: &Arc<ManualClock>, store: &Arc<Paced>) -> Arc<Engine<Bytes>> {
+    open_with(clock, store, |_| ())
+}
+
+/// Ready and done jobs of a service.
+fn counts(engine: &Engine<Bytes>) -> (u64, u64) {
+    let counters = engine.stats(&Thread).unwrap().counters;
+    (counters.now(Status::Ready), counters.now(Status::Done))
+}
+
+fn until(mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "it never came to be");
+        std::thread::yield_now();
+    }
+}
+
+/// What was acknowledged at `always` survives a power cut, at `interval` a kill (R6, design 6).
+#[test]
+fn r6_what_was_acknowledged_is_kept() {
+    within_patience(|| {
+        for ack in [Ack::Synced, Ack::Written] {
+            let (clock, store) = (manual(), Paced::new(ack));
+            let engine = open(&clock, &store);
+            post(&engine, "a");
+            let id = post(&engine, "b");
+            settle(&engine, &take(&engine), Outcome::Done);
+            let left = if ack == Ack::Synced { store.after_power_cut() } else { store.after_kill() };
+            let again = open(&clock, &left);
+            assert_eq!(counts(&again), (1, 1), "{ack:?}");
+            assert_eq!(&again.payload(&Thread, id).unwrap()[..], b"b");
+            assert_sound(&again);
+            again.close(&Thread).unwrap();
+            engine.close(&Thread).unwrap();
+        }
+    });
+}
+
+/// At `never` a call returns while the disk stands still, and what it changed is written soon after; a flush waits for
+/// the machine's disk at every level.
+#[test]
+fn r6_what_nobody_waits_for_is_written_soon_and_synced_by_a_flush() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Queued));
+        let engine = open(&clock, &store);
+        let gate = Gate::new();
+        let door = Arc::clone(&gate);
+        store.store.on_commit(move |_| {
+            door.pass();
+            Ok(())
+        });
+        let before = store.store.data().len();
+        post(&engine, "a");
+        gate.open();
+        until(|| store.store.data().len() > before);
+        post(&engine, "b");
+        engine.flush(&Thread).unwrap();
+        let again = open(&clock, &store.after_power_cut());
+        assert_eq!(counts(&again), (2, 0));
+        engine.close(&Thread).unwrap();
+    });
+}
+
+/// At `interval` a sync follows by itself, so that a power cut takes no more than that.
+#[test]
+fn r6_what_was_written_is_synced_after_the_interval() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Written));
+        let engine = open(&clock, &store);
+        let id = post(&engine, "a");
+        until(|| {
+            store.after_power_cut().store.data().keys().any(|key| key[0] == b'j' && key[8] == id.0.to_be_bytes()[7])
+        });
+        engine.close(&Thread).unwrap();
+    });
+}
+
+/// A number is never given twice, whatever a power cut takes: its block is synced before it is used (R7).
+#[test]
+fn r7_blocks_are_synced_at_every_level() {
+    within_patience(|| {
+        for ack in [Ack::Synced, Ack::Written, Ack::Queued] {
+            let (clock, store) = (manual(), Paced::new(ack));
+            let engine = open(&clock, &store);
+            let mut last = JobId(0);
+            for _ in 0..5_000 {
+                last = post(&engine, "x");
+            }
+            let token = take(&engine).token;
+            let again = open(&clock, &store.after_power_cut());
+            assert!(post(&again, "y") > last, "{ack:?}");
+            assert!(take(&again).token > token, "{ack:?}");
+            engine.close(&Thread).unwrap();
+            again.close(&Thread).unwrap();
+        }
+    });
+}
+
+/// A job that kills its process is counted by the table alone, and canceled in the end; a settled one is not (C1, C2).
+#[test]
+fn c2_who_was_reserved_at_a_kill_is_known_from_the_table() {
+    within_patience(|| {
+        let (clock, mut store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open(&clock, &store);
+        let killer = post(&engine, "killer");
+        let settled = post(&engine, "settled");
+        let other = post(&engine, "other");
+        for crash in 1..=4 {
+            let engine = open(&clock, &store);
+            let grant = take(&engine);
+            assert_eq!((grant.id, grant.attempt), (killer, crash));
+            if crash == 1 {
+                settle(&engine, &take(&engine), Outcome::Done);
+            }
+            assert_eq!(store.held(), [(killer, grant.token)], "the table is written before reserve returns");
+            store = store.after_kill();
+        }
+        let engine = open(&clock, &store);
+        assert_eq!(engine.recovery().poisoned, [killer]);
+        assert_eq!(engine.info(&Thread, killer).unwrap().reason, Some(Reason::Poison));
+        assert_eq!(engine.status(&Thread, settled).unwrap(), Status::Done);
+        assert_eq!(drain(&engine, MAIL), [other]);
+        assert_sound(&engine);
+    });
+}
+
+/// A crash inside the recovery counts no crash twice: what was recovered is known by its token (C1).
+#[test]
+fn c1_a_crash_after_the_recovery_is_no_second_crash_of_the_job() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open(&clock, &store);
+        let id = post(&engine, "x");
+        let grant = take(&engine);
+        let stale = store.after_kill();
+        let again = open(&clock, &stale);
+        assert_eq!(again.info(&Thread, id).unwrap().crashes, 1);
+        // The table as it was before the recovery forgot it.
+        let table = [(0, (id, grant.token))].into();
+        let third = open(&clock, &Paced::on(stale.store.copy(), Ack::Synced, table));
+        assert_eq!(third.info(&Thread, id).unwrap().crashes, 1);
+    });
+}
+
+/// What goes back unseen was never held: a kill after it charges nobody (O3, C1).
+#[test]
+fn c1_what_was_given_back_is_not_held() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open(&clock, &store);
+        let id = post(&engine, "x");
+        engine.give_back([take(&engine)]);
+        engine.flush(&Thread).unwrap();
+        assert_eq!(store.held(), []);
+        let again = open(&clock, &store.after_kill());
+        let info = again.info(&Thread, id).unwrap();
+        assert_eq!((info.crashes, info.attempts, again.recovery().recovered), (0, 0, 0));
+        engine.close(&Thread).unwrap();
+        assert!(open(&clock, &store.after_kill()).recovery().clean);
+    });
+}
+
+/// Groups are of bounded size, and after a crash between two of them the counts still agree with the jobs (L9, R2).
+#[test]
+fn l9_a_long_call_is_cut_where_the_counts_agree() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open_with(&clock, &store, |config| config.retention.count = Some(0));
+        let cuts: Arc<std::sync::Mutex<Vec<Arc<Paced>>>> = Arc::default();
+        let (weak, list) = (Arc::downgrade(&store), Arc::clone(&cuts));
+        store.store.on_commit(move |_| {
+            list.lock().unwrap().push(weak.upgrade().unwrap().after_kill());
+            Ok(())
+        });
+        let items = |n: usize, size: usize| (0..n).map(|_| (Bytes::from(vec![0; size]), 0)).collect::<Vec<_>>();
+        engine.enqueue_many(&Thread, MAIL, items(5_000, 3), Schedule::Now, None).unwrap();
+        engine.enqueue_many(&Thread, MAIL, items(3, 700_000), Schedule::Now, None).unwrap();
+        let grants = engine.reserve(&Thread, MAIL, 4_000, NOW).unwrap();
+        let handles: Vec<_> = grants.iter().map(handle).collect();
+        engine.settle_many(&Thread, &handles, Outcome::Done).unwrap();
+        engine.close(&Thread).unwrap();
+        let cuts = std::mem::take(&mut *cuts.lock().unwrap());
+        assert!(cuts.len() > 15, "{} groups", cuts.len());
+        for cut in cuts {
+            let again = open(&clock, &cut);
+            let counters = again.stats(&Thread).unwrap().counters;
+            assert_eq!((counters.lost, counters.enqueued), (0, counters.accounted()));
+            let ready = counters.now(Status::Ready);
+            assert_eq!(counters.enqueued, ready + counters.purged);
+            assert!(again.verify(&Thread).unwrap().is_empty());
+        }
+        let log: Vec<usize> = store.store.batches().iter().map(Vec::len).collect();
+        assert!(log.iter().all(|&keys| keys <= 1_010), "{log:?}");
+    });
+}
+
+/// A producer that outruns the disk is held back; memory does not fill (R3).
+#[test]
+fn r3_a_full_queue_holds_producers_back() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Queued));
+        let engine = open(&clock, &store);
+        let gate = Gate::new();
+        let door = Arc::clone(&gate);
+        store.store.on_commit(move |_| {
+            door.pass();
+            Ok(())
+        });
+        let payload = Bytes::from(vec![0; 4 << 20]);
+        for _ in 0..5 {
+            common::put(&engine, MAIL, Arc::clone(&payload));
+        }
+        let other = Arc::clone(&engine);
+        let held = start(Sleep::default(), move |caller| {
+            other.enqueue(caller, MAIL, Bytes::from(vec![1]), 0, Schedule::Now, None)
+        });
+        let held = held.until_asleep();
+        assert_eq!(counts(&engine), (5, 0), "reads go on, and nothing was taken in");
+        gate.open();
+        held.result().unwrap();
+        assert_eq!(counts(&engine), (6, 0));
+        engine.close(&Thread).unwrap();
+    });
+}
+
+/// A large payload is in memory only until it is on the disk, and is read there when the job is taken.
+#[test]
+fn a_large_payload_does_not_stay_in_memory() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open(&clock, &store);
+        post_large(&engine);
+        post(&engine, "small");
+        assert_eq!(take(&engine).take_payload().len(), 2_000);
+        assert_eq!(store.store.gets(), 1);
+        assert_eq!(&take(&engine).take_payload()[..], b"small");
+        assert_eq!(store.store.gets(), 1);
+        engine.close(&Thread).unwrap();
+    });
+}
+
+/// What a crash leaves of a payload whose job never was is swept at the next open.
+#[test]
+fn a_payload_without_a_job_is_swept_at_open() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open(&clock, &store);
+        post_large(&engine);
+        engine.close(&Thread).unwrap();
+        let left = store.after_kill();
+        left.store.edit(|data| data.retain(|key, _| key[0] != b'j'));
+        assert!(left.store.data().keys().any(|key| key[0] == b'p'));
+        let engine = open(&clock, &left);
+        assert!(!left.store.data().keys().any(|key| key[0] == b'p'));
+        engine.close(&Thread).unwrap();
+    });
+}
+
+/// A store that fails ends the service: who waits is told, nothing is accepted, close works (R4).
+#[test]
+fn r4_a_failed_write_is_final() {
+    within_patience(|| {
+        for ack in [Ack::Synced, Ack::Written, Ack::Queued] {
+            let (clock, store) = (manual(), Paced::new(ack));
+            let engine = open(&clock, &store);
+            store.store.on_commit(|_| Err(disk_full()));
+            let told = engine.enqueue(&Thread, MAIL, Bytes::from(vec![]), 0, Schedule::Now, None);
+            assert_eq!(told.is_ok(), ack == Ack::Queued, "{told:?}");
+            until(|| matches!(engine.stats(&Thread), Err(Error::Failed(_))));
+            assert!(matches!(engine.reserve_one(&Thread, MAIL, None), Err(Error::Failed(_))));
+            engine.close(&Thread).unwrap();
+        }
+    });
+}
+
+/// With volatile jobs nobody waits for the disk but who pauses (R6); the counts follow by themselves.
+#[test]
+fn r6_of_topics_alone_only_a_pause_is_waited_for() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open_with(&clock, &store, |config| config.jobs = Arc::new(Memory));
+        let gate = Gate::new();
+        let door = Arc::clone(&gate);
+        store.store.on_commit(move |_| {
+            door.pass();
+            Ok(())
+        });
+        post(&engine, "x");
+        gate.open();
+        engine.pause(&Thread, MAIL).unwrap();
+        let left = store.after_power_cut();
+        let again = open_with(&clock, &left, |config| config.jobs = Arc::new(Memory));
+        assert!(again.topic_stats(&Thread, MAIL).unwrap().paused);
+        engine.resume(&Thread, MAIL).unwrap();
+        post(&engine, "y");
+        until(|| {
+            let again = open_with(&clock, &store.after_kill(), |config| config.jobs = Arc::new(Memory));
+            again.stats(&Thread).unwrap().counters.enqueued == 2
+        });
+        engine.close(&Thread).unwrap();
+    });
+}
