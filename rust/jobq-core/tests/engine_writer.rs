@@ -305,6 +305,27 @@ fn r4_a_failed_write_is_final() {
     });
 }
 
+/// A disk that hangs holds nobody for ever: who waits is told, and so is who closes (design 6).
+#[test]
+fn r4_a_write_that_hangs_has_failed() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open_with(&clock, &store, |config| config.patience = std::time::Duration::from_millis(200));
+        let gate = Gate::new();
+        let door = Arc::clone(&gate);
+        store.store.on_commit(move |_| {
+            door.pass();
+            Ok(())
+        });
+        let told = engine.enqueue(&Thread, MAIL, Bytes::from(vec![]), 0, Schedule::Now, None);
+        assert!(matches!(&told, Err(Error::Failed(_))) && told.unwrap_err().to_string().contains("0.2 s"));
+        let told = engine.close(&Thread).unwrap_err().to_string();
+        assert!(told.contains("restart it"), "{told}");
+        assert_eq!(store.store.closes(), 0);
+        gate.open();
+    });
+}
+
 /// With volatile jobs nobody waits for the disk but who pauses (R6); the counts follow by themselves.
 #[test]
 fn r6_of_topics_alone_only_a_pause_is_waited_for() {

@@ -97,6 +97,7 @@ impl PyJobService {
             limits,
             max_crashes: u32::try_from(max_crashes).ok(),
             clock,
+            patience: jobq_core::engine::PATIENCE,
         };
         let engine = run(py, |caller| Engine::open(caller, config))?;
         registry::register(&engine, job_object.into_iter().chain(topic_object).collect());

@@ -1,6 +1,7 @@
 //! Closing: everybody who waits is freed, every reserved job goes back uncharged, the repositories are closed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::commit::Numbers;
 use super::record::Payload;
@@ -113,26 +114,31 @@ impl<P: Payload> Engine<P> {
                 other => Err(other),
             }),
         };
-        let stores = self.last_turn(caller);
+        let Some(stores) = self.last_turn(caller) else {
+            // A store that hangs cannot be closed: its thread would use what is gone.
+            ending.closed = true;
+            return written.and_then(|()| Err(self.hung()));
+        };
         ending.closed = true;
         let mut closed = Ok(());
-        for store in stores.iter().flat_map(Stores::each) {
+        for store in stores.each() {
             closed = closed.and(store.close());
         }
         drop(ending);
         written.and(closed)
     }
 
-    /// Wait until nobody is inside a repository, and have them for good.
+    /// Wait until nobody is inside a repository, and have them for good; `None` when one hangs.
     fn last_turn(&self, caller: &impl Caller) -> Option<Stores> {
         loop {
             let mut state = self.state.lock_anyway();
-            let journal = state.journal.as_mut()?;
+            let Some(journal) = state.journal.as_mut() else { return Some(Stores { jobs: None, topics: None }) };
             match journal.ask_turn(sync::this_thread()) {
                 Turn::Mine => return Some(journal.stores.clone()),
+                Turn::Wait(..) if self.is_hung(journal) => return None,
                 Turn::Wait(parker, seen) => {
                     drop(state);
-                    caller.detached(|| parker.wait(seen, None));
+                    caller.detached(|| parker.wait(seen, Instant::now().checked_add(self.patience)));
                 }
             }
         }

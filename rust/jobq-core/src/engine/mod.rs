@@ -31,6 +31,7 @@ pub use operate::Force;
 pub use record::Payload;
 pub use reserve::Grant;
 pub use settle::{Handle, Outcome};
+pub use write::PATIENCE;
 
 use crate::clock::{Clock, Ticker};
 use crate::error::{Closed, Error};
@@ -78,6 +79,8 @@ pub struct Engine<P: Payload> {
     writes: bool,
     /// Whether a thread of its own writes.
     has_writer: bool,
+    /// How long it may be at one piece of work.
+    patience: Duration,
     /// Held by whoever writes down leases, so that it happens in the order of the state. Taken before `state`.
     lease_turn: Mutex<()>,
     /// The process generation it was opened in; a forked child has another.

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub max_crashes: Option<u32>,
     /// Where the time is read.
     pub clock: Clock,
+    /// How long a repository with a writer of its own may be at one piece of work before it counts as failed.
+    pub patience: Duration,
 }
 
 /// What open found.
@@ -80,6 +82,7 @@ impl<P: Payload + 'static> Engine<P> {
     pub fn open(caller: &impl Caller, config: Config) -> Result<Arc<Self>, Error> {
         let start = Instant::now();
         let (clock, limits, defaults) = (config.clock.clone(), config.limits, config.defaults.clone());
+        let patience = config.patience;
         let remembers = |store: Arc<dyn Repository>| Some(store).filter(|store| store.remembers());
         let stores =
             Stores { jobs: remembers(Arc::clone(&config.jobs)), topics: remembers(Arc::clone(&config.topics)) };
@@ -104,6 +107,7 @@ impl<P: Payload + 'static> Engine<P> {
             recovery,
             writes,
             has_writer,
+            patience,
             lease_turn: Mutex::new(()),
             generation: sync::generation(),
         });

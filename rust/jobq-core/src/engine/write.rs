@@ -12,8 +12,8 @@ use crate::repository::committer::{Durability, Goal, Group, Journal, LINGER, Res
 use crate::repository::{Ack, Pace};
 use crate::sync::{self, Guard, Parker, Woken};
 
-/// How long a repository may take over one piece of work; then it has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a repository should be given for one piece of work; then it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the holder of the turn does with the repositories.
 enum Work {
@@ -109,17 +109,30 @@ impl<P: Payload> Engine<P> {
             if journal.is_reached(goal) {
                 return Ok(());
             }
-            if journal.since.is_some_and(|since| since.elapsed() > PATIENCE) {
-                state.fail(&Error::Invalid(format!("a write did not end within {} s", PATIENCE.as_secs())));
+            if self.is_hung(journal) {
+                state.fail(&self.hung());
                 Self::leave_waiting(state);
                 continue;
             }
             let (parker, seen) = journal.await_goal(goal);
             Self::leave_waiting(state);
-            if caller.detached(|| parker.wait(seen, Instant::now().checked_add(PATIENCE))) == Woken::Signal {
+            if caller.detached(|| parker.wait(seen, Instant::now().checked_add(self.patience))) == Woken::Signal {
                 caller.interrupted()?;
             }
         }
+    }
+
+    /// Whether the writer has been at one piece of work for too long.
+    pub(super) fn is_hung(&self, journal: &Journal) -> bool {
+        self.has_writer && journal.since.is_some_and(|since| since.elapsed() >= self.patience)
+    }
+
+    /// What is told then.
+    pub(super) fn hung(&self) -> Error {
+        let span = self.patience.as_secs_f64();
+        Error::Failed(Arc::new(Error::Invalid(format!(
+            "a write has not ended within {span} s, and the store stays in use by this process: restart it"
+        ))))
     }
 
     /// A repository failed outside a turn: nothing is accepted any more.

@@ -48,6 +48,7 @@ pub(crate) fn config(clock: Clock) -> Config {
         limits: Limits::default(),
         max_crashes: Some(3),
         clock,
+        patience: PATIENCE,
     }
 }
 
