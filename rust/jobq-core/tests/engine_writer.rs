@@ -238,19 +238,19 @@ fn r3_a_full_queue_holds_producers_back() {
             door.pass();
             Ok(())
         });
-        let payload = Bytes::from(vec![0; 4 << 20]);
-        for _ in 0..5 {
-            common::put(&engine, MAIL, Arc::clone(&payload));
+        // The second finds room for it, and leaves none.
+        for _ in 0..2 {
+            common::put(&engine, MAIL, Bytes::from(vec![0; 15 << 20]));
         }
         let other = Arc::clone(&engine);
         let held = start(Sleep::default(), move |caller| {
             other.enqueue(caller, MAIL, Bytes::from(vec![1]), 0, Schedule::Now, None)
         });
         let held = held.until_asleep();
-        assert_eq!(counts(&engine), (5, 0), "reads go on, and nothing was taken in");
+        assert_eq!(counts(&engine), (2, 0), "reads go on, and nothing was taken in");
         gate.open();
         held.result().unwrap();
-        assert_eq!(counts(&engine), (6, 0));
+        assert_eq!(counts(&engine), (3, 0));
         engine.close(&Thread).unwrap();
     });
 }
@@ -345,11 +345,18 @@ fn r6_of_topics_alone_only_a_pause_is_waited_for() {
         let again = open_with(&clock, &left, |config| config.jobs = Arc::new(Memory));
         assert!(again.topic_stats(&Thread, MAIL).unwrap().paused);
         engine.resume(&Thread, MAIL).unwrap();
+        post(&engine, "z");
+        engine.flush(&Thread).unwrap();
+        let again = open_with(&clock, &store.after_power_cut(), |config| config.jobs = Arc::new(Memory));
+        assert_eq!(again.stats(&Thread).unwrap().counters.enqueued, 2, "a flush waits for the counts too");
         post(&engine, "y");
         until(|| {
             let again = open_with(&clock, &store.after_kill(), |config| config.jobs = Arc::new(Memory));
-            again.stats(&Thread).unwrap().counters.enqueued == 2
+            again.stats(&Thread).unwrap().counters.enqueued == 3
         });
+        post(&engine, "w");
         engine.close(&Thread).unwrap();
+        let again = open_with(&clock, &store.after_power_cut(), |config| config.jobs = Arc::new(Memory));
+        assert_eq!(again.stats(&Thread).unwrap().counters.enqueued, 4);
     });
 }

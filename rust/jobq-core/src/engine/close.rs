@@ -59,7 +59,8 @@ impl<P: Payload> Engine<P> {
     /// # Errors
     /// Those of every call.
     pub fn flush(&self, caller: &impl Caller) -> Result<(), Error> {
-        let state = self.enter()?;
+        let mut state = self.enter()?;
+        state.hurry_topics();
         let upto = state.journal.as_ref().map(|journal| journal.upto);
         Self::leave_unwritten(state);
         let Some(upto) = upto else { return Ok(()) };
@@ -212,6 +213,7 @@ impl<P: Payload> State<P> {
 
     /// Write where the sequences stand and that the store was closed properly.
     fn note_close(&mut self) {
+        self.hurry_topics();
         let Some(journal) = &mut self.journal else { return };
         let numbers = |numbers: &mut Numbers| {
             numbers.asked = numbers.next;

@@ -241,6 +241,16 @@ impl<P: Payload> State<P> {
         !journal.topics_are_lazy() || journal.topics_now || now >= journal.topics_at + interval.max(LINGER)
     }
 
+    /// Have the records that wait written with the next group, as a change that can be waited for.
+    pub(crate) fn hurry_topics(&mut self) {
+        if let Some(journal) = self.journal.as_mut().filter(|journal| journal.has_thread())
+            && !self.dirty.is_empty()
+        {
+            journal.upto += 1;
+            journal.topics_now = true;
+        }
+    }
+
     /// Queue the records of the topics that have changed.
     fn gather_topics(&mut self) {
         let now = Instant::now();

@@ -133,10 +133,7 @@ impl<P: Payload> State<P> {
     /// Write that a topic is paused or resumed: the one change of a topic's record that its caller waits for.
     fn note_pause(&mut self, slot: u32) {
         self.soil(slot);
-        if let Some(journal) = self.journal.as_mut().filter(|journal| journal.has_thread()) {
-            journal.upto += 1;
-            journal.topics_now = true;
-        }
+        self.hurry_topics();
     }
 
     fn reset(&mut self, slot: u32) {
