@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "sync": set[str](),
     "trait": VALUES | {"trait"},
     "committer": VALUES | {"trait", "sync"},
-    "adapters": VALUES | {"trait", "adapters"},
+    "adapters": VALUES | {"trait", "sync", "adapters"},
     "engine": VALUES | {"trait", "committer", "sync", "engine"},
 }
 CLOCK_MAY_WAIT = ("clock", "sync")  # a manual clock that moves has to wake those who wait on it

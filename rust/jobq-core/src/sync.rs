@@ -1,8 +1,10 @@
 //! The only door to locks, atomics and waiting. A wait ends by an event; a timeout is an event that a timer delivers.
 
-use std::sync::Arc;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
 
 /// A lock whose holder never runs foreign code.
 ///
@@ -222,6 +224,48 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Resul
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
+/// Run something in a thread of its own, and wait for it no longer than this; what it returned, if it has.
+pub fn within<R: Send + 'static>(name: &str, span: Duration, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    let (tell, told) = std::sync::mpsc::channel();
+    // Whoever waits may have gone.
+    spawn(name, move || drop(tell.send(work()))).ok()?;
+    told.recv_timeout(span).ok()
+}
+
+thread_local! {
+    static CATCHES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Run another library's code, whose panic becomes an error with its text and is printed nowhere; nor are those of the
+/// threads that it has, by the beginning of their names.
+///
+/// # Errors
+/// The panic's text.
+pub fn catch<R>(threads: &'static str, work: impl FnOnce() -> R) -> Result<R, String> {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let is_theirs = std::thread::current().name().is_some_and(|name| name.starts_with(threads));
+            if !is_theirs && !CATCHES.try_with(Cell::get).unwrap_or(false) {
+                before(info);
+            }
+        }));
+    });
+    let was = CATCHES.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    CATCHES.set(was);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+    })
+}
+
+/// Sleep, where there is no event to wait for: another program's lock, a file that another thread of sled's closes.
+pub fn pause(span: Duration) {
+    std::thread::sleep(span);
+}
+
 /// Which thread this is, to know one that comes back into its own call.
 #[must_use]
 pub fn this_thread() -> std::thread::ThreadId {
@@ -231,7 +275,6 @@ pub fn this_thread() -> std::thread::ThreadId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn an_event_between_looking_and_sleeping_is_not_missed() {

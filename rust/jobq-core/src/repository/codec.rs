@@ -122,6 +122,23 @@ pub fn number_of(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(9..)?.try_into().ok()?))
 }
 
+/// What stands under a key, as people call it.
+#[must_use]
+pub fn name_of(key: &[u8]) -> String {
+    let Some((prefix, rest)) = key.split_at_checked(1) else { return "the beginning".to_owned() };
+    let name = String::from_utf8_lossy(rest);
+    let id = id_of(key).map_or_else(|| format!("{rest:?}"), |id| id.to_string());
+    match prefix {
+        BODY => format!("job {id}"),
+        OVERLAY => format!("where job {id} stands"),
+        PIECE => format!("payload of job {id}, piece {}", number_of(key).unwrap_or(0)),
+        LINE => format!("log of job {id}, line {}", number_of(key).unwrap_or(0)),
+        META => format!("the number '{}'", name.escape_debug()),
+        TOPIC => format!("topic '{}'", name.escape_debug()),
+        _ => format!("key {key:?}"),
+    }
+}
+
 /// A line of a log as a sealed value.
 #[must_use]
 pub fn encode_line(key: &[u8], entry: &LogEntry) -> Vec<u8> {

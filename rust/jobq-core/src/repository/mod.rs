@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod committer;
 pub mod memory;
+pub mod sled;
 
 use std::time::Duration;
 

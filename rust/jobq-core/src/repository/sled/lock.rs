@@ -1,0 +1,125 @@
+//! Who has a store: one service of one process. The lock file holds its pid and since when.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::fault::{fault, refused, unusable};
+use crate::error::{Error, StoreFaultKind};
+
+/// The lock on a store, held until [`Lock::release`].
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// Take it.
+    pub(super) fn take(store: &Path) -> Result<Self, Error> {
+        let path = store.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| refused(store, "its lock file cannot be opened", &error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(locked(store, &mut file)),
+            Err(TryLockError::Error(error)) => return Err(refused(store, "its lock file cannot be locked", &error)),
+        }
+        let pid = std::process::id();
+        let written = file.set_len(0).and_then(|()| file.write_all(format!("{pid} {}\n", utc_now()).as_bytes()));
+        // A full disk keeps nobody out: the lock holds without the name of its owner.
+        let _ = written;
+        Ok(Self(file))
+    }
+
+    /// Let others have the store. Done by hand: a forked child shares the lock, and may live on.
+    pub(super) fn release(self) {
+        // It cannot fail for a file that is locked; closing the file would do it too.
+        let _ = self.0.unlock();
+    }
+}
+
+fn locked(store: &Path, file: &mut File) -> Error {
+    let mut text = String::new();
+    // Whoever holds the lock may just be writing it.
+    let _ = file.read_to_string(&mut text);
+    let mut words = text.trim_end().splitn(2, ' ');
+    let pid = words.next().and_then(|word| word.parse::<u32>().ok());
+    let shown = store.display();
+    let text = match (pid, words.next()) {
+        (Some(pid), _) if pid == std::process::id() => format!(
+            "'{shown}' is open in this process already; a store serves one service: pass one object for both roles, \
+             or close the other service first"
+        ),
+        (Some(pid), Some(since)) => format!(
+            "'{shown}' is open in process {pid} since {since}; a store has one owner. Stop that process, or do the \
+             work in it."
+        ),
+        _ => format!("'{shown}' is open in another process; a store has one owner. Stop that process."),
+    };
+    fault(StoreFaultKind::Locked { pid }, store, text)
+}
+
+/// How long one waits for the lock that sled leaves behind when it is closed.
+const LEFT_BEHIND: Duration = Duration::from_secs(5);
+
+/// Wait until nobody has sled's own lock on its file: it outlives the store by some milliseconds.
+pub(super) fn await_release(folder: &Path) -> Result<(), Error> {
+    let path: PathBuf = folder.join("db");
+    let end = Instant::now() + LEFT_BEHIND;
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) => return Err(refused(folder, "its file cannot be opened", &error)),
+    };
+    loop {
+        if file.try_lock().is_ok() {
+            let _ = file.unlock();
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(unusable(
+                folder,
+                "is still in use by this process although it was closed: restart the process before it is opened again",
+            ));
+        }
+        crate::sync::pause(Duration::from_millis(1));
+    }
+}
+
+/// The date and time of day, as people read it.
+fn utc_now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    utc(seconds)
+}
+
+fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days from a year that begins in March, so that the leap day is its last: the civil calendar in integers.
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(utc(1_795_511_642), "2026-11-24 09:14:02 UTC");
+    }
+}

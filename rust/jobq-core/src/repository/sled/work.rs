@@ -1,0 +1,299 @@
+//! The open store: its one database, what must be in it, how much of it is on the disk. One call at a time.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+
+use ::sled::Batch;
+
+use super::check::{Check, KEY, LAYOUT, Record};
+use super::fault::{corrupt, fault, refused, unusable};
+use super::generations::{Builder, remove, troubled};
+use super::mark::{Mark, Reading};
+use super::tree::{Tree, Trouble};
+use super::{Description, Purpose, ballast, folder};
+use crate::error::{Error, StoreFaultKind};
+use crate::repository::{Change, Visit, codec};
+
+/// What works on the open store, one call at a time.
+pub(super) struct Work {
+    pub(super) tree: Arc<Tree>,
+    generation: u64,
+    check: Check,
+    mark: Mark,
+    /// Bytes of log since the last fdatasync.
+    unsynced: u64,
+    /// Prefixes that were loaded and checked.
+    visited: Vec<Vec<u8>>,
+    /// What the check record said when the store was opened; compared once all is loaded.
+    said: Option<Record>,
+}
+
+/// Why a piece of work failed.
+pub(super) enum Failure {
+    /// While a batch was applied.
+    Applying(Trouble),
+    /// When it was applied, or something else.
+    Later(Trouble),
+    /// The error is made already.
+    Told(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Later(Trouble::Io(error))
+    }
+}
+
+impl Work {
+    /// Open the store of which the lock is held, or make it. Complete once [`Work::compare`] was called.
+    pub(super) fn open(description: &Description) -> Result<Self, Error> {
+        let path = &description.path;
+        // Once more, now that nobody else changes it.
+        let found = folder::look(path)?;
+        if description.purpose == Purpose::Serve {
+            for folder in &found.unfinished {
+                remove(folder).map_err(|error| refused(path, "an unfinished generation cannot be removed", &error))?;
+            }
+        }
+        let Some(&generation) = found.generations.last() else {
+            make_first(path)?;
+            return Self::open(description);
+        };
+        let (mark, reading) = Mark::open(path)?;
+        if reading.generation > generation {
+            return Err(corrupt(path, &format!("generation {} is missing", reading.generation)));
+        }
+        let folder = folder::generation(path, generation);
+        check_conf(path, &folder)?;
+        let tree = Tree::open(path, &folder).map_err(|trouble| troubled(path, "it cannot be opened", trouble))?;
+        match read_check(path, &tree, reading) {
+            Ok(said) => {
+                let check = Check::new(said.store, said.sequence);
+                Ok(Self { tree, generation, check, mark, unsynced: 0, visited: Vec::new(), said: Some(said) })
+            }
+            Err(error) => {
+                tree.drop_at_leisure()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Visit a prefix, and take it into the check.
+    pub(super) fn load(&mut self, path: &Path, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Failure> {
+        let is_new = !self.visited.iter().any(|visited| prefix.starts_with(visited));
+        let check = &mut self.check;
+        let scanned = self.tree.scan(prefix, successor(prefix).as_deref(), &mut |key, value| {
+            if is_new {
+                check.put(key, value);
+            }
+            visit(key, value)
+        });
+        if is_new {
+            self.visited.push(prefix.to_vec());
+        }
+        scanned.map_err(|trouble| troubled(path, "it cannot be read", trouble))??;
+        Ok(())
+    }
+
+    /// Compare what is there with what must be.
+    pub(super) fn compare(&mut self, path: &Path) -> Result<(), Failure> {
+        self.visit_rest(path)?;
+        let Some(said) = self.said.take() else { return Ok(()) };
+        let found = self.check.record();
+        if said == found {
+            return Ok(());
+        }
+        let text = format!("it holds {} records where {} were written, or others than those", found.count, said.count);
+        Err(corrupt(path, &text).into())
+    }
+
+    /// Have what the opening itself changed on the disk, and tidy up: now the store may be served.
+    pub(super) fn begin(&mut self, path: &Path) -> Result<(), Failure> {
+        self.clean_up(path)?;
+        self.tree.sync().map_err(Failure::Later)?;
+        folder::sync(&folder::generation(path, self.generation))?;
+        folder::sync(path)?;
+        self.sync(path, true)?;
+        ballast::keep(path);
+        Ok(())
+    }
+
+    /// Write a batch.
+    pub(super) fn commit(&mut self, path: &Path, batch: &[Change]) -> Result<(), Failure> {
+        let mut changes = Batch::default();
+        for change in batch {
+            // What is not there need not be deleted.
+            if self.check.apply(change) {
+                match change {
+                    Change::Put(key, value) => changes.insert(key.as_slice(), value.as_slice()),
+                    Change::Delete(key) => changes.remove(key.as_slice()),
+                }
+            }
+        }
+        self.check.sequence += 1;
+        changes.insert(KEY, self.check.record().encode());
+        self.tree.apply(changes).map_err(Failure::Applying)?;
+        self.unsynced += self.tree.flush(batch.len()).map_err(Failure::Later)?;
+        if Tree::is_sync_due(self.unsynced) { self.sync(path, false) } else { Ok(()) }
+    }
+
+    /// Read everything; a line for each fault.
+    pub(super) fn verify(&self) -> Result<Vec<String>, Failure> {
+        let mut faults = Vec::new();
+        let mut found = Check::new(self.check.store, self.check.sequence);
+        let mut said = None;
+        let scanned = self.tree.scan(&[], None, &mut |key, value| {
+            if key == KEY {
+                said = Record::decode(value);
+                return Ok(());
+            }
+            found.put(key, value);
+            if codec::unseal(key, value).is_none() {
+                faults.push(format!("{}: its checksum is wrong", codec::name_of(key)));
+            }
+            Ok(())
+        });
+        scanned.map_err(Failure::Later)??;
+        let wanted = self.check.record();
+        if said != Some(wanted) {
+            faults.push("the check record is not the one that was written last".to_owned());
+        }
+        if found.record() != wanted {
+            let (there, count) = (found.record().count, wanted.count);
+            faults.push(format!("{there} records are there where {count} were written, or others than those"));
+        }
+        Ok(faults)
+    }
+
+    /// Go on in a new generation without what the old one has gathered; the old one is returned, still open.
+    pub(super) fn rebuild(&mut self, path: &Path) -> Result<Arc<Tree>, Failure> {
+        self.sync(path, false)?;
+        let next = self.generation + 1;
+        let mut builder = Builder::begin(path, next, Check::new(self.check.store, self.check.sequence + 1))?;
+        let scanned = self.tree.scan(&[], None, &mut |key, value| {
+            if key == KEY { Ok(()) } else { builder.put(key, value) }
+        });
+        scanned.map_err(Failure::Later)??;
+        let check = builder.finish()?.commit()?;
+        let tree = Tree::open(path, &folder::generation(path, next)).map_err(Failure::Later)?;
+        (self.generation, self.check) = (next, check);
+        let old = std::mem::replace(&mut self.tree, tree);
+        self.sync(path, true)?;
+        Ok(old)
+    }
+
+    /// Remove the generations below the one that is served: it has passed its check.
+    pub(super) fn clean_up(&self, path: &Path) -> Result<(), Failure> {
+        for older in folder::look(path)?.generations {
+            if older < self.generation {
+                remove(&folder::generation(path, older))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Have all that was written on the disk, and say so in the mark.
+    pub(super) fn sync(&mut self, path: &Path, forced: bool) -> Result<(), Failure> {
+        if self.unsynced > 0 {
+            self.tree.sync().map_err(Failure::Later)?;
+            self.unsynced = 0;
+        } else if !forced {
+            return Ok(());
+        }
+        let reading = Reading { store: self.check.store, generation: self.generation, sequence: self.check.sequence };
+        self.mark.write(reading, forced)?;
+        if self.tree.is_gone() {
+            return Err(unusable(path, "was removed while it was open").into());
+        }
+        Ok(())
+    }
+
+    /// Take in the records that no load has visited.
+    fn visit_rest(&mut self, path: &Path) -> Result<(), Failure> {
+        let mut visited = std::mem::take(&mut self.visited);
+        visited.sort();
+        let mut from = Vec::new();
+        for prefix in visited {
+            self.visit_range(path, &from, Some(&prefix))?;
+            match successor(&prefix) {
+                Some(next) => from = next,
+                None => return Ok(()),
+            }
+        }
+        self.visit_range(path, &from, None)
+    }
+
+    fn visit_range(&mut self, path: &Path, from: &[u8], to: Option<&[u8]>) -> Result<(), Failure> {
+        if to.is_some_and(|to| to <= from) {
+            return Ok(());
+        }
+        let check = &mut self.check;
+        let scanned = self.tree.scan(from, to, &mut |key, value| {
+            if key != KEY {
+                check.put(key, value);
+            }
+            Ok(())
+        });
+        scanned.map_err(|trouble| troubled(path, "it cannot be read", trouble))??;
+        Ok(())
+    }
+}
+
+/// The least key that no longer begins with a prefix; `None` when there is none.
+pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let (last, head) = prefix.split_last()?;
+    match last.checked_add(1) {
+        Some(next) => Some([head, &[next]].concat()),
+        None => successor(head),
+    }
+}
+
+/// Make an empty store in an empty folder; the mark is there before the generation is, so that a generation without a
+/// mark is damage.
+fn make_first(path: &Path) -> Result<(), Error> {
+    let id = RandomState::new().hash_one((std::process::id(), path));
+    let made = Builder::begin(path, 1, Check::new(id, 1))?.finish()?;
+    Mark::create(path, Reading { store: id, generation: 1, sequence: made.record().sequence })?;
+    made.commit()?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    folder::sync(parent).map_err(|error| refused(path, "the folder around it cannot be synced", &error))
+}
+
+/// sled would make a new `conf` where it is missing, and read the log with the wrong sizes.
+fn check_conf(path: &Path, folder: &Path) -> Result<(), Error> {
+    let length = |name: &str| folder.join(name).metadata().map_or(0, |found| found.len());
+    if length("db") == 0 {
+        return Err(corrupt(path, "its file is empty or missing"));
+    }
+    if length("conf") <= 8 {
+        return Err(corrupt(path, "its configuration is missing"));
+    }
+    Ok(())
+}
+
+fn read_check(path: &Path, tree: &Tree, mark: Reading) -> Result<Record, Error> {
+    let sealed = tree.get(KEY).map_err(|trouble| troubled(path, "it cannot be read", trouble))?;
+    let Some(said) = sealed.as_deref().and_then(Record::decode) else {
+        return Err(corrupt(path, "its check record is missing or cannot be read"));
+    };
+    if said.layout > LAYOUT {
+        let text =
+            format!("'{}' was written by a newer jobq (layout {}): open it with that", path.display(), said.layout);
+        return Err(fault(StoreFaultKind::Corrupt, path, text));
+    }
+    if said.store != mark.store {
+        return Err(corrupt(path, "its mark belongs to another store"));
+    }
+    if said.sequence < mark.sequence {
+        let missing = mark.sequence - said.sequence;
+        return Err(corrupt(path, &format!("its last {missing} commits are missing, though they were on the disk")));
+    }
+    Ok(said)
+}
