@@ -25,9 +25,7 @@ NOT_IN_ALL = {"open", "__version__"}
 SPECIAL = {"__enter__", "__exit__", "__eq__", "__hash__"}  # the double-underscored names that are public
 
 # Each intended difference, by the name it concerns, and the record that says why.
-INTENDED = {
-    "Sled": "docs/adr/0001-sled-comes-with-durability.md",
-}
+INTENDED: dict[str, str] = {}
 
 Shapes = dict[str, str]
 """What is known of each public name: `JobService.enqueue` -> `(topic, payload, weight=0, ...)`."""

@@ -38,6 +38,7 @@ PUBLIC = [
     "Retention",
     "ServiceClosed",
     "ServiceStats",
+    "Sled",
     "Stats",
     "Status",
     "Topic",

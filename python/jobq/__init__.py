@@ -31,7 +31,7 @@ from jobq.errors import (
     ServiceClosed,
 )
 from jobq.options import JobId, JobOptions, Limits, Reason, Retention, Status
-from jobq.repositories import Memory, Repository
+from jobq.repositories import Memory, Repository, Sled
 from jobq.service import Job, JobService, Topic
 from jobq.service import open as open
 
@@ -79,6 +79,7 @@ __all__ = [
     "Retention",
     "ServiceClosed",
     "ServiceStats",
+    "Sled",
     "Stats",
     "Status",
     "Topic",

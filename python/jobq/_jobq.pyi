@@ -13,7 +13,7 @@ Rules for every member, not repeated below
             pickle (TypeError). No repr, log line or error text ever shows a payload.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeAlias, final, overload
@@ -21,7 +21,7 @@ from typing import Self, TypeAlias, final, overload
 from typing_extensions import Buffer
 
 from jobq.options import JobId, JobOptions, Limits, Reason, Retention, Status
-from jobq.repositories import Memory, Repository
+from jobq.repositories import Memory, Repository, Sled
 from jobq.views import JobInfo, Recovery, ServiceStats, TopicStats
 
 __all__ = [
@@ -31,12 +31,16 @@ __all__ = [
     "Topic",
     "__version__",
     "_close_all",
+    "_compact",
+    "_dump",
+    "_examine",
     "_forked",
     "_milliseconds",
+    "_salvage",
 ]
 
 _Seconds: TypeAlias = float | timedelta
-_Store: TypeAlias = Memory | Repository
+_Store: TypeAlias = Memory | Sled | Repository
 
 __version__: str
 
@@ -435,3 +439,25 @@ def _forked() -> None:
 
 def _close_all() -> None:
     """Close every open service. Called at interpreter exit."""
+
+def _examine(
+    path: str, step: Callable[[int], object]
+) -> tuple[list[str], ServiceStats, list[TopicStats], int]:
+    """Look through a store: its faults, statistics, each topic's, and the number of records read.
+
+    step: called with the number of records read so far, now and then; what it raises ends the reading.
+    """
+
+def _dump(
+    path: str, step: Callable[[int], object], write: Callable[[JobInfo, bytes | None], object]
+) -> list[str]:
+    """Call write(info, payload) for each job of a store by ascending id, with None for a payload that cannot be read.
+
+    Returns the faults; step as in _examine.
+    """
+
+def _compact(path: str, step: Callable[[int], object]) -> int:
+    """Give back a store's disk space; return the bytes freed. step as in _examine."""
+
+def _salvage(old: str, new: str) -> tuple[int, list[str]]:
+    """Copy what can be read of a damaged store into a new one: how many records, and what could not be read."""

@@ -33,6 +33,7 @@ from jobq import (
     RepositoryLocked,
     Retention,
     ServiceStats,
+    Sled,
     Status,
     Topic,
     TopicStats,
@@ -86,6 +87,13 @@ def opening(path: Path, clock: ManualClock) -> None:
     assert_type(JobService(Table(), Memory(), max_crashes=0, clock=clock), JobService)
     assert_type(JobService(jobs=Memory(), topics=Derived()), JobService)
     assert_type(JobService(defaults=JobOptions(), retention=Retention.none(), limits=Limits()), JobService)
+    store = Sled(path, sync="interval", interval=0.5, create=False)
+    assert_type(JobService(store, store), JobService)
+    assert_type(JobService(jobs=Sled("data"), topics=Memory()), JobService)
+    assert_type(store.path, str)
+    assert_type(store.sync, Literal["always", "interval", "never"])
+    assert_type(store.interval, float)
+    assert_type(store.durable, bool)
     with JobService() as svc:
         assert_type(svc, JobService)
         assert_type(svc.closed, bool)

@@ -47,7 +47,10 @@ def opening() -> None:
     jobq.open(sync="sometimes")  # type: ignore[arg-type]
     jobq.open(b"data")  # type: ignore[arg-type]
     jobq.open("data", "always")  # type: ignore[call-arg]
-    jobq.Sled("data")  # type: ignore[attr-defined]
+    jobq.Sled()  # type: ignore[call-arg]
+    jobq.Sled("data", "always")  # type: ignore[call-arg]
+    jobq.Sled("data", sync="sometimes")  # type: ignore[arg-type]
+    jobq.Sled("data").sync = "never"  # type: ignore[misc]
     JobService(None, None, JobOptions())  # type: ignore[call-arg]
 
 

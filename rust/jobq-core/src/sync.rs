@@ -39,6 +39,11 @@ impl<T> Mutex<T> {
         self.0.clear_poison();
     }
 
+    /// What it guarded, when nobody else has it any more.
+    pub fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Hold the lock whatever happened under it: to take things apart, never to serve.
     pub fn lock_anyway(&self) -> Guard<'_, T> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

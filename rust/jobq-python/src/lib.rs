@@ -14,7 +14,9 @@ mod job;
 mod raw;
 mod registry;
 mod repository;
+mod roles;
 mod service;
+mod store;
 mod topic;
 mod values;
 mod verbs;
@@ -36,6 +38,14 @@ fn _jobq(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("Job", job::class(m.py())?)?;
     m.add_class::<clock::PyManualClock>()?;
     m.add_function(wrap_pyfunction!(convert::_milliseconds, m)?)?;
+    for function in [
+        wrap_pyfunction!(store::_examine, m)?,
+        wrap_pyfunction!(store::_dump, m)?,
+        wrap_pyfunction!(store::_compact, m)?,
+        wrap_pyfunction!(store::_salvage, m)?,
+    ] {
+        m.add_function(function)?;
+    }
     m.add_function(wrap_pyfunction!(registry::_forked, m)?)?;
     m.add_function(wrap_pyfunction!(registry::_close_all, m)?)
 }

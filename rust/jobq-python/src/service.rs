@@ -5,13 +5,10 @@ use std::sync::Arc;
 use jobq_core::clock::Clock;
 use jobq_core::engine::{Config, Engine, Filter, Force, Outcome};
 use jobq_core::options::{JobOptions, Limits, Retention};
-use jobq_core::repository::Repository;
-use jobq_core::repository::memory::Memory;
 use jobq_core::topic::TopicRef;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyRange, PyType};
+use pyo3::types::{PyBytes, PyList, PyRange};
 
 use crate::arguments::{Given, Signature};
 use crate::clock::PyManualClock;
@@ -22,7 +19,7 @@ use crate::job::error_text;
 use crate::raw::Payload;
 use crate::raw::method::{Answer, Method, install, method};
 use crate::registry;
-use crate::repository::PyRepository;
+use crate::roles;
 use crate::topic::PyTopic;
 use crate::values;
 use crate::verbs::{self, Enqueue};
@@ -31,23 +28,6 @@ use crate::verbs::{self, Enqueue};
 #[pyclass(frozen, module = "jobq", name = "JobService")]
 pub(crate) struct PyJobService {
     pub(crate) engine: Arc<Engine<Payload>>,
-}
-
-/// The core's repository, and the Python object behind it if that must not serve another service.
-type Store = (Arc<dyn Repository>, Option<Py<PyAny>>);
-
-/// The core's repository of a Python object.
-fn repository(value: Option<Value<'_, '_>>, role: &str) -> PyResult<Store> {
-    static MEMORY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let Some(value) = value else { return Ok((Arc::new(Memory), None)) };
-    registry::check_free(value, role)?;
-    let store: Arc<dyn Repository> =
-        if value.is_instance(MEMORY.import(value.py(), "jobq.repositories", "Memory")?)? {
-            Arc::new(Memory)
-        } else {
-            Arc::new(PyRepository::new(value, role)?)
-        };
-    Ok((store, Some(value.clone().unbind())))
 }
 
 fn manual_or_system(clock: Option<Value<'_, '_>>) -> PyResult<Clock> {
@@ -84,13 +64,10 @@ impl PyJobService {
         let dead_retention = values::retention(dead_retention, "dead_retention", Retention::DEAD)?;
         let max_crashes = max_crashes.map_or(Ok(3), |value| convert::ranged(value, "max_crashes", 0, 255))?;
         let clock = manual_or_system(clock)?;
-        let (job_store, job_object) = repository(jobs, "jobs")?;
-        let one = jobs.zip(topics).is_some_and(|(jobs, topics)| jobs.is(topics));
-        let (topic_store, topic_object) =
-            if one { (Arc::clone(&job_store), None) } else { repository(topics, "topics")? };
+        let roles = roles::open(py, jobs, topics)?;
         let config = Config {
-            jobs: job_store,
-            topics: topic_store,
+            jobs: roles.jobs,
+            topics: roles.topics,
             defaults,
             retention,
             dead_retention,
@@ -100,7 +77,7 @@ impl PyJobService {
             patience: jobq_core::engine::PATIENCE,
         };
         let engine = run(py, |caller| Engine::open(caller, config))?;
-        registry::register(&engine, job_object.into_iter().chain(topic_object).collect());
+        registry::register(&engine, roles.objects);
         Ok(Self { engine })
     }
 

@@ -6,6 +6,7 @@
 mod close;
 mod commit;
 mod enqueue;
+pub mod examine;
 mod held;
 mod inspect;
 mod load;

@@ -1,0 +1,350 @@
+//! Looking at a store that no service has open: what lies in it, and what is wrong with it. Nothing is changed, nothing
+//! recovered, and no clock moves a job: each stands where the disk says.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::load::{Found, Kind, load_jobs};
+use super::open::Recovery;
+use crate::error::Error;
+use crate::job::{JobId, JobInfo, Reason, Status, Token};
+use crate::repository::codec::{
+    FORMAT, LINE, META, OVERLAY, PIECE, TOPIC, TopicRecord, chunk_key, chunks, decode_number, id_of, meta_key, unseal,
+};
+use crate::repository::{Change, Repository, Visit};
+use crate::stats::{Counters, ServiceStats, TopicStats};
+use crate::sync::Mutex;
+
+/// Told now and then how many records were read so far; its error ends the reading.
+pub type Step<'a> = dyn Fn(u64) -> Result<(), Error> + Sync + 'a;
+
+/// Records between two steps.
+const STEP: u64 = 1_000;
+
+/// What lies in a store.
+pub struct Examined {
+    /// Every topic, by name.
+    pub topics: Vec<TopicStats>,
+    /// All topics together, forgotten ones included.
+    pub stats: ServiceStats,
+    /// One line each; none when the store is sound.
+    pub faults: Vec<String>,
+    /// Records read.
+    pub records: u64,
+    jobs: Vec<Stored>,
+}
+
+struct Stored {
+    info: JobInfo,
+    /// Where it is kept with the record.
+    payload: Option<Vec<u8>>,
+}
+
+/// Read a whole store. `now` is the wall clock in milliseconds, which ages are counted from.
+///
+/// # Errors
+/// [`Error::Corrupt`] for another format, the repository's own, or that of `step`.
+pub fn examine(store: &dyn Repository, now: u64, step: &Step<'_>) -> Result<Examined, Error> {
+    let reader = Reader { store, step, seen: Mutex::new(Seen::default()) };
+    let numbers = load_numbers(&reader)?;
+    let mut recovery = Recovery::default();
+    let mut loaded = load_jobs(&reader, &mut recovery)?;
+    if let Some(table) = store.leases() {
+        loaded.mark_held(&table.load()?, numbers.recovered);
+    }
+    let pieces = load_pieces(&reader)?;
+    let topics = load_topics(&reader)?;
+    store.loaded()?;
+    let Seen { records, mut faults } = reader.seen.into_inner();
+    for job in &loaded.jobs {
+        faults.extend(fault_of(job, &pieces));
+    }
+    let jobs: Vec<Stored> = loaded.jobs.into_iter().map(Stored::from).collect();
+    let (topics, stats) = count(&jobs, topics, numbers.role, now);
+    Ok(Examined { topics, stats, faults, records, jobs })
+}
+
+impl Examined {
+    /// Visit every job by ascending id, with its payload; `None` where that cannot be read whole.
+    ///
+    /// # Errors
+    /// The repository's own, or the visitor's.
+    pub fn each(
+        &self,
+        store: &dyn Repository,
+        visit: &mut dyn FnMut(&JobInfo, Option<&[u8]>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for job in &self.jobs {
+            match &job.payload {
+                Some(payload) => visit(&job.info, Some(payload))?,
+                None => visit(&job.info, read_payload(store, &job.info)?.as_deref())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_payload(store: &dyn Repository, job: &JobInfo) -> Result<Option<Vec<u8>>, Error> {
+    let mut bytes = Vec::new();
+    for chunk in 0..chunks(job.payload_size) {
+        let key = chunk_key(job.id, chunk);
+        let sealed = store.get(&key)?;
+        let Some(piece) = sealed.as_deref().and_then(|sealed| unseal(&key, sealed)) else { return Ok(None) };
+        bytes.extend_from_slice(piece);
+    }
+    Ok(Some(bytes).filter(|bytes| u32::try_from(bytes.len()) == Ok(job.payload_size)))
+}
+
+/// A store that is read once: it counts, steps, and notes each value that is not what was written.
+struct Reader<'a> {
+    store: &'a dyn Repository,
+    step: &'a Step<'a>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    records: u64,
+    faults: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn note(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let records = {
+            let mut seen = self.seen.lock_anyway();
+            seen.records += 1;
+            if unseal(key, value).is_none() {
+                seen.faults.push(format!("{} is damaged: it is not what was written", name_of(key)));
+            }
+            seen.records
+        };
+        if records.is_multiple_of(STEP) { (self.step)(records) } else { Ok(()) }
+    }
+}
+
+impl Repository for Reader<'_> {
+    fn durable(&self) -> bool {
+        self.store.durable()
+    }
+
+    fn load(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.store.load(prefix, &mut |key, value| {
+            self.note(key, value)?;
+            visit(key, value)
+        })
+    }
+
+    fn commit(&self, _batch: &[Change]) -> Result<(), Error> {
+        Err(Error::Internal)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.store.get(key)
+    }
+
+    fn compact(&self) -> Result<u64, Error> {
+        Err(Error::Internal)
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// What a key holds, for people.
+fn name_of(key: &[u8]) -> String {
+    let name = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).escape_debug().to_string();
+    match key.split_at_checked(1) {
+        Some((META, _)) => format!("the service's number '{name}'"),
+        Some((TOPIC, b"")) => "the count of forgotten topics".to_owned(),
+        Some((TOPIC, _)) => format!("the count of topic '{name}'"),
+        Some((kind, _)) => match id_of(key) {
+            Some(id) if kind == PIECE => format!("a piece of the payload of job {id}"),
+            Some(id) if kind == LINE => format!("a line of the log of job {id}"),
+            Some(id) if kind == OVERLAY => format!("the status of job {id}"),
+            Some(id) => format!("the record of job {id}"),
+            None => format!("the record '{}'", key.escape_ascii()),
+        },
+        None => "a record without a key".to_owned(),
+    }
+}
+
+/// Whether a service kept its jobs here, or its topics alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Jobs,
+    TopicsAlone,
+}
+
+struct Numbers {
+    recovered: Token,
+    role: Role,
+}
+
+fn load_numbers(store: &dyn Repository) -> Result<Numbers, Error> {
+    let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
+    store.load(META, &mut |key, value| {
+        numbers.extend(decode_number(key, value).map(|number| (key.to_vec(), number)));
+        Ok(())
+    })?;
+    let number = |name: &str| numbers.get(&meta_key(name)).copied();
+    match number("format") {
+        Some(format) if format != FORMAT => Err(Error::Corrupt(format!(
+            "the store has format {format}; this jobq reads format {FORMAT}: use the jobq that wrote it"
+        ))),
+        _ => Ok(Numbers {
+            recovered: Token(number("recovered").unwrap_or(0)),
+            role: if numbers.is_empty() { Role::TopicsAlone } else { Role::Jobs },
+        }),
+    }
+}
+
+/// What lies of a job's payload beside its record.
+#[derive(Default)]
+struct Pieces {
+    number: usize,
+    bytes: u64,
+}
+
+fn load_pieces(store: &dyn Repository) -> Result<HashMap<JobId, Pieces>, Error> {
+    let mut found: HashMap<JobId, Pieces> = HashMap::new();
+    store.load(PIECE, &mut |key, value| {
+        if let (Some(id), Some(piece)) = (id_of(key), unseal(key, value)) {
+            let pieces = found.entry(id).or_default();
+            pieces.number += 1;
+            pieces.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn load_topics(store: &dyn Repository) -> Result<HashMap<Arc<str>, TopicRecord>, Error> {
+    let mut found = HashMap::new();
+    store.load(TOPIC, &mut |key, value| {
+        let name = key.get(TOPIC.len()..).map(String::from_utf8_lossy).unwrap_or_default();
+        found.extend(TopicRecord::decode(key, value).map(|record| (Arc::from(name), record)));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// A payload that is not whole; one of a job that was canceled for it is known.
+fn fault_of(job: &Found, pieces: &HashMap<JobId, Pieces>) -> Option<String> {
+    let wanted = chunks(job.body.size);
+    let (number, bytes) = pieces.get(&job.id).map_or((0, 0), |pieces| (pieces.number, pieces.bytes));
+    let is_known = matches!(&job.overlay, Kind::Read(overlay) if overlay.reason == Some(Reason::Damaged));
+    let is_whole = number == wanted && (wanted == 0 || bytes == u64::from(job.body.size));
+    (!is_known && !is_whole).then(|| {
+        let (id, topic, size) = (job.id, job.body.topic.escape_debug(), job.body.size);
+        format!("the payload of job {id} of '{topic}' is not whole: {bytes} of {size} bytes can be read")
+    })
+}
+
+impl From<Found> for Stored {
+    fn from(found: Found) -> Self {
+        let Found { id, body, payload, overlay, log, is_held } = found;
+        let mut info = JobInfo {
+            id,
+            topic: body.topic,
+            name: body.options.name,
+            weight: body.weight,
+            status: body.status,
+            reason: None,
+            error: None,
+            attempts: 0,
+            retries: 0,
+            max_retries: body.options.max_retries,
+            resets: 0,
+            crashes: 0,
+            lease: body.options.lease,
+            payload_size: body.size,
+            created_at: body.created,
+            due_at: None,
+            ready_at: None,
+            reserved_at: None,
+            deadline: None,
+            finished_at: None,
+            log: log.into_iter().map(|(_, line)| line).collect(),
+        };
+        let mut when = body.when;
+        match overlay {
+            Kind::None => {}
+            // What the next open makes of it; when, nobody knows.
+            Kind::Damaged => (info.status, info.reason) = (Status::Canceled, Some(Reason::Damaged)),
+            Kind::Read(overlay) => {
+                when = overlay.when;
+                (info.status, info.reason, info.error) = (overlay.status, overlay.reason, overlay.error);
+                (info.attempts, info.retries) = (overlay.attempts, overlay.retries);
+                (info.resets, info.crashes) = (overlay.resets, overlay.crashes);
+            }
+        }
+        if is_held && matches!(info.status, Status::Ready | Status::Delayed) {
+            info.status = Status::Reserved;
+            info.attempts = info.attempts.saturating_add(1);
+        }
+        match info.status {
+            Status::Ready => info.ready_at = Some(when >> 20),
+            Status::Delayed => info.due_at = Some(when),
+            Status::Done => info.finished_at = Some(when),
+            Status::Canceled if info.reason != Some(Reason::Damaged) => info.finished_at = Some(when),
+            Status::Canceled | Status::Created | Status::Reserved => {}
+        }
+        Self { info, payload }
+    }
+}
+
+/// Bring together the topics' counts and the jobs that are there, as open would.
+fn count(
+    jobs: &[Stored],
+    mut records: HashMap<Arc<str>, TopicRecord>,
+    role: Role,
+    now: u64,
+) -> (Vec<TopicStats>, ServiceStats) {
+    let forgotten = records.remove("").map_or_else(Counters::default, |record| record.counters);
+    let mut topics: HashMap<Arc<str>, TopicStats> = HashMap::new();
+    let none = |topic: &Arc<str>| TopicStats {
+        topic: Arc::clone(topic),
+        paused: false,
+        counters: Counters::default(),
+        waiting: 0,
+        oldest_ready_age: None,
+    };
+    for (topic, record) in &records {
+        let stats = TopicStats { paused: record.paused, counters: record.counters, ..none(topic) };
+        topics.insert(Arc::clone(topic), stats);
+    }
+    let mut next_due_at: Option<u64> = None;
+    for Stored { info, .. } in jobs {
+        let stats = topics.entry(Arc::clone(&info.topic)).or_insert_with(|| none(&info.topic));
+        *stats.counters.gauge(info.status) += 1;
+        stats.counters.dead += u64::from(info.reason.is_some_and(Reason::is_dead));
+        stats.oldest_ready_age = stats.oldest_ready_age.max(info.ready_at.map(|since| now.saturating_sub(since)));
+        next_due_at = next_due_at.into_iter().chain(info.due_at).min();
+    }
+    let mut topics: Vec<TopicStats> = topics.into_values().collect();
+    topics.sort_unstable_by(|a, b| a.topic.cmp(&b.topic));
+    let mut total = forgotten;
+    for stats in &mut topics {
+        let counters = &mut stats.counters;
+        if role == Role::Jobs {
+            let accounted = counters.accounted();
+            counters.lost += counters.enqueued.saturating_sub(accounted);
+            counters.enqueued = counters.enqueued.max(accounted);
+        }
+        total.absorb(counters);
+        for status in Status::ALL {
+            *total.gauge(status) += counters.now(status);
+        }
+        total.dead += counters.dead;
+    }
+    let stats = ServiceStats {
+        counters: total,
+        waiting: 0,
+        oldest_ready_age: topics.iter().filter_map(|topic| topic.oldest_ready_age).max(),
+        topics: u64::try_from(topics.len()).unwrap_or(u64::MAX),
+        next_due_at,
+    };
+    (topics, stats)
+}
