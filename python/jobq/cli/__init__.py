@@ -4,7 +4,8 @@ A command is a module of this package with `add_parser(add)`, which makes its ow
 sets the default `run`, a function from the parsed arguments to an exit status. COMMANDS lists them.
 
     0    done                       2    wrong use, or an argument that names nothing: one line says which
-    1    a check failed             130  stopped by Ctrl-C
+    1    a check failed, or a       3    the store is open elsewhere
+         store is damaged           130  stopped by Ctrl-C
 """
 
 import argparse
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 import jobq
-from jobq.cli import demo
+from jobq.cli import compact, demo, dump, salvage, stats, store, verify
 from jobq.cli.errors import UsageError
 
-COMMANDS = (demo,)
+COMMANDS = (demo, verify, stats, dump, compact, salvage)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"{top.prog}: error: {error}", file=sys.stderr)
         return 2
+    except jobq.RepositoryError as error:
+        status, line = store.refusal(error)
+        print(f"{top.prog}: error: {line}", file=sys.stderr)
+        return status
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
