@@ -31,8 +31,8 @@ help: ## list the targets
 	@echo 'make <target> [PYTHON=/path/to/python3: another one than the first that suits]'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F '|' '{ printf "%-16s%s\n", $$1, $$2 }'
 
-demo: $(INSTALLED) ## install, build and hash thousands of real files; [DIR=folder] [WORKERS=n]
-	@$(BIN)/python -m jobq demo $(if $(DIR),'$(DIR)') $(if $(WORKERS),--workers '$(WORKERS)')
+demo: $(INSTALLED) ## install, build and hash thousands of real files; [DIR=folder] [WORKERS=n] [DB=store]
+	@$(BIN)/python -m jobq demo $(if $(DIR),'$(DIR)') $(if $(WORKERS),--workers '$(WORKERS)') $(if $(DB),--db '$(DB)')
 
 test: $(INSTALLED) $(VENV)/.group-test planted ## the same build, then every Rust and Python test
 	$(BIN)/python scripts/run_cargo_tests.py

@@ -517,6 +517,103 @@ def test_each_ctrl_c_asks_for_more_and_the_third_is_pythons_own() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+# -- a store on disk -----------------------------------------------------------------------------------------
+
+
+def kill_when(seen: str | None, seconds: float, *arguments: str | os.PathLike[str]) -> int:
+    """Start the demo and kill it so many seconds after a line with `seen`; return its exit status."""
+    with started(*arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        if seen is not None:
+            for line in process.stdout:
+                if seen in line:
+                    break
+        reader = threading.Thread(target=process.stdout.read)
+        reader.start()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        reader.join(DEADLINE)
+        return process.wait(DEADLINE)
+
+
+def test_killed_at_any_moment_it_goes_on_and_accounts_for_every_file(tmp_path: Path) -> None:
+    """The promise of the store, on real work: no file is forgotten, none is counted twice."""
+    tree, store, out = tmp_path / "tree", tmp_path / "store", tmp_path / "out.json"
+    files = make_tree(tree)
+    for number in range(3_000):
+        name, content = f"more/{number}.{number % 5}", b"%d\n" % number
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_bytes(content)
+        files[name] = content
+    command = (tree, "--db", store, "--workers", "3", "--json", out)
+    # While the interpreter starts, the store is opened and files are enqueued; then while they are hashed.
+    moments = [(None, 0.01 * 2**power) for power in range(6)]
+    moments += [("jobs in", seconds) for seconds in (0.0, 0.05, 0.1, 0.2, 0.3)]
+    killed = sum(kill_when(seen, seconds, *command) == -signal.SIGKILL for seen, seconds in moments)
+    assert killed >= 8, "the runs ended before they were killed: make the tree larger"
+    done = run_demo(*command)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert f"{len(files):,} jobs = {len(files):,} done + 0 dead letters + 0 left" in done.stdout
+    document = json.loads(out.read_text())
+    records = by_path(document, tree)
+    assert records.keys() == files.keys()
+    for name, content in files.items():
+        record = records[name]
+        assert (record["sha256"], record["status"]) == (hashlib.sha256(content).hexdigest(), "done"), name
+    total = sum(map(len, files.values()))
+    assert (document["bytes"], document["done"]) == (total, len(files))
+
+
+def test_a_run_that_was_stopped_goes_on_and_a_finished_one_says_the_same_again(tmp_path: Path) -> None:
+    tree, store = tmp_path / "tree", tmp_path / "store"
+    files = make_tree(tree)
+    (tree / "gone.txt").write_bytes(b"x\n")
+    with jobq.open(store, defaults=jobq.JobOptions(max_retries=0)) as svc:
+        filled(svc, tree)
+        with Interrupt(svc) as interrupt:
+            hasher = Hasher(svc, [svc.topic(".txt")], 0, 1, interrupt, keep=False, record=True)
+            (tree / "gone.txt").unlink()
+            hasher._batch(svc.reserve(".txt", BATCH))
+    (tree / "late.txt").write_bytes(b"late\n")  # a file that came between the runs
+    count = len(files) + 2
+    for _ in range(2):
+        done = run_demo(tree, "--db", store)
+        assert f"{count} jobs = {count - 1} done + 1 dead letters + 0 left" in done.stdout, done.stderr
+        assert done.returncode == 0, done.stderr
+    assert f"going on: {count:,} of {count:,} jobs of the store are finished" in done.stdout
+    assert "enqueued 0 jobs" in done.stdout
+
+
+def test_a_store_under_the_directory_is_left_out(tmp_path: Path) -> None:
+    # Its files change while they are hashed.
+    (tmp_path / "file").write_bytes(b"x\n")
+    for _ in range(2):
+        done = run_demo(tmp_path, "--db", tmp_path / "store")
+        assert "1 jobs = 1 done + 0 dead letters + 0 left" in done.stdout
+        assert done.returncode == 0
+
+
+def test_a_store_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    tree, store = tmp_path / "tree", tmp_path / "store"
+    make_tree(tree)
+    with jobq.open(store) as svc:
+        id = svc.enqueue("mail", b"ada@example.org")
+    done = run_demo(tree, "--db", store)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"job {id} of the store is not the demo's for this directory" in done.stderr
+    with jobq.open(store) as svc:
+        assert [info.id for info in svc.find()] == [id]
+
+
+def test_a_store_that_is_open_elsewhere_is_one_line_and_status_3(tmp_path: Path) -> None:
+    with jobq.open(tmp_path / "store"):
+        done = run_demo(tmp_path, "--db", tmp_path / "store")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert str(os.getpid()) in done.stderr
+
+
 # -- progress ------------------------------------------------------------------------------------------------
 
 

@@ -451,13 +451,13 @@ def _examine(
 def _dump(
     path: str, step: Callable[[int], object], write: Callable[[JobInfo, bytes | None], object]
 ) -> list[str]:
-    """Call write(info, payload) for each job of a store by ascending id, with None for a payload that cannot be read.
+    """Call write(info, payload) for each job of a store by ascending id; return the faults.
 
-    Returns the faults; step as in _examine.
+    A payload that cannot be read is None. step as in _examine.
     """
 
 def _compact(path: str, step: Callable[[int], object]) -> int:
     """Give back a store's disk space; return the bytes freed. step as in _examine."""
 
 def _salvage(old: str, new: str) -> tuple[int, list[str]]:
-    """Copy what can be read of a damaged store into a new one: how many records, and what could not be read."""
+    """Copy what can be read of a damaged store into a new one: (records copied, faults)."""

@@ -1,4 +1,4 @@
-"""Where jobs and topics are remembered: Sled on disk, Memory, and the Repository protocol for your own stores.
+"""Where jobs and topics are remembered: Sled on disk, Memory, and Repository for stores of your own.
 
 A repository is an atomic, ordered store of bytes. It knows no state machine and no clock: what its bytes mean
 is the engine's business alone. The objects here are opened and closed by the service that they are given to.

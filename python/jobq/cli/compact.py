@@ -17,8 +17,8 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         run,
         "give back the disk space of what a store no longer holds",
         "Read and check a whole store, then write it anew beside the old one and put it in its place. "
-        "Needs as much free space as the jobs take. Killed at any moment, Ctrl-C included, it leaves the one or "
-        "the other, whole. No job is changed. The store must not be open elsewhere.",
+        "Needs as much free space as the jobs take. Killed at any moment, by Ctrl-C too, it leaves one of "
+        "the two, whole. No job is changed. The store must not be open elsewhere.",
     )
 
 

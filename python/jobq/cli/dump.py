@@ -20,9 +20,9 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "dump",
         run,
         "print every job of a store, a JSON object a line",
-        "Print one JSON object a line for each job by ascending id: what JobInfo holds, dates in ISO 8601, and "
-        "`payload` in base64 (null: it cannot be read). Jobs stand where the disk says: one that was held when "
-        "the process died is reserved. " + store.LOOKS,
+        "Print a JSON object a line for each job by ascending id: what JobInfo holds, dates in ISO 8601, and "
+        "`payload` in base64 (null: it cannot be read). Jobs stand where the disk says: one that was held "
+        "when the process died is reserved. " + store.LOOKS,
     )
 
 

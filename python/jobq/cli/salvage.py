@@ -15,8 +15,9 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "salvage",
         run,
         "copy what can be read of a damaged store into a new one",
-        "Copy every record of OLD that reads and agrees with its checksum into a new store NEW, and name each that "
-        "does not. OLD is not changed, and must not be open elsewhere. After Ctrl-C delete what there is of NEW.",
+        "Copy every record of OLD that reads and agrees with its checksum into a new store NEW, and name "
+        "each that does not. OLD is not changed, and must not be open elsewhere. After Ctrl-C delete what "
+        "there is of NEW.",
         "OLD",
     )
     parser.add_argument("new", metavar="NEW", help="a directory that is not there yet")

@@ -20,8 +20,8 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "stats",
         run,
         "count the jobs of a store, topic by topic",
-        "Print a row for each topic and their total, as the disk has them: a job whose time has come since is "
-        "still delayed, one that was held when the process died still reserved. " + store.LOOKS,
+        "Print a row for each topic and their total, as the disk has them: a job whose time has come since "
+        "is still delayed, one that was held when the process died still reserved. " + store.LOOKS,
     )
     parser.add_argument("--json", action="store_true", help="print every count and date as one JSON object")
 
@@ -49,7 +49,7 @@ def _plain(stats: jobq.Stats) -> dict[str, object]:
 
 def table(stats: jobq.ServiceStats, topics: Sequence[jobq.TopicStats]) -> list[str]:
     """A row for each topic, by name, and one for all."""
-    rows = [("topic", *COLUMNS)]
+    rows: list[tuple[str, ...]] = [("topic", *COLUMNS)]
     for topic in topics:
         name = topic.topic.encode("unicode_escape").decode() + (" (paused)" if topic.paused else "")
         rows.append((name, *(f"{getattr(topic, column):,}" for column in COLUMNS)))

@@ -1,4 +1,4 @@
-"""What the commands on a store share: its argument, one line for what is wrong with it, progress of long work."""
+"""What the commands on a store share: its argument, a line for what is wrong with it, progress."""
 
 import argparse
 import sys

@@ -14,7 +14,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
         "verify",
         run,
         "read a whole store and say what is wrong with it",
-        "Read every record of a store, compare checksums, counts and payloads, and print a line for each fault. "
+        "Read every record of a store, compare checksums, counts and payloads; print a line for each fault. "
         + store.LOOKS,
     )
 

@@ -1,7 +1,8 @@
 """`demo`: hashes every regular file under a directory, one job each, to show jobq at work on real input.
 
 It fills the queue (survey.py), lets worker threads empty it (hasher.py), and reports (report.py); every file
-ends as done, as a dead letter or, after Ctrl-C, as left.
+ends as done, as a dead letter or, after Ctrl-C, as left. With a store on disk it goes on where an earlier run
+was stopped or killed (past.py).
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import IO
 import jobq
 from jobq.cli.demo import report
 from jobq.cli.demo.hasher import Hasher
+from jobq.cli.demo.past import Past, recall
 from jobq.cli.demo.survey import Survey, fill
 from jobq.cli.errors import UsageError
 from jobq.cli.interrupt import Interrupt
@@ -25,6 +27,9 @@ from jobq.cli.progress import Progress
 
 MAX_WORKERS = 256
 OPTIONS = jobq.JobOptions(max_retries=3, min_backoff=0.1)
+
+# It is killed on purpose, and no file does that: crashes make no file a dead letter before this many.
+MAX_CRASHES = 255
 
 # Opening a file costs about as much as hashing this many bytes; the time to go counts it for each.
 FILE_COST = 32_768
@@ -43,6 +48,12 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--workers", metavar="N", type=_workers, help=f"threads, 1 to {MAX_WORKERS} (default: one per CPU)"
     )
+    parser.add_argument(
+        "--db",
+        metavar="PATH",
+        help="keep the jobs in a store on disk: killed at any moment and started again with the same "
+        "command, it goes on where it was",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the results, file by file, to FILE")
     parser.set_defaults(run=run)
 
@@ -57,17 +68,29 @@ def run(arguments: argparse.Namespace) -> int:
     """The whole demo; returns the exit status."""
     directory: str = sysconfig.get_path("stdlib") if arguments.dir is None else arguments.dir
     _check_directory(directory)
+    store: str | None = None if arguments.db is None else os.path.realpath(arguments.db)
+    if store is not None:
+        directory = os.path.realpath(directory)  # the next run may start elsewhere
     workers: int = arguments.workers or min(os.cpu_count() or 1, MAX_WORKERS)
-    with _results(arguments.json) as results, jobq.open(defaults=OPTIONS) as svc, Interrupt(svc) as interrupt:
+    with _results(arguments.json) as results, _service(store) as svc, Interrupt(svc) as interrupt:
         print(f"jobq {jobq.__version__} demo: {report.printable(os.fsencode(directory))}, {workers} workers")
-        survey = fill(svc, os.fsencode(directory), interrupt)
-        topics = list(survey.topics.values())
-        enqueued = f"{survey.jobs:,} jobs in {len(topics):,} topics"
-        print(f"enqueued {enqueued} in {survey.seconds:.2f} s", flush=True)
         keep = results is not None
-        hashers = [Hasher(svc, topics, index, workers, interrupt, keep=keep) for index in range(workers)]
-        seconds = drain(svc, survey, hashers, interrupt)
-        outcome = report.Outcome.gather(svc, survey, hashers, seconds, interrupted=interrupt.halted)
+        past = Past() if store is None else recall(svc, os.fsencode(directory), keep=keep)
+        if past.paths:
+            print(f"going on: {past.finished:,} of {len(past.paths):,} jobs of the store are finished")
+        skip = None if store is None else os.fsencode(store)
+        survey = fill(svc, os.fsencode(directory), interrupt, past, skip)
+        topics = list(survey.topics.values())
+        enqueued = f"{survey.jobs - len(past.paths):,} jobs in {len(topics):,} topics"
+        print(f"enqueued {enqueued} in {survey.seconds:.2f} s", flush=True)
+        hashers = [
+            Hasher(svc, topics, index, workers, interrupt, keep=keep, record=store is not None)
+            for index in range(workers)
+        ]
+        seconds = drain(svc, survey, hashers, interrupt, past)
+        outcome = report.Outcome.gather(
+            svc, survey, hashers, seconds, interrupted=interrupt.halted, past=past
+        )
         report.show(outcome, sys.stdout)
         if results is not None:
             report.write_json(outcome, directory, results)
@@ -75,6 +98,16 @@ def run(arguments: argparse.Namespace) -> int:
     for fault in faults:
         print(f"fault: {fault}", file=sys.stderr)
     return 1 if faults else 130 if outcome.interrupted else 0
+
+
+def _service(store: str | None) -> jobq.JobService:
+    """In memory, or on a store where every job stays: the next run asks what has been done."""
+    if store is None:
+        return jobq.open(defaults=OPTIONS)
+    forever = jobq.Retention.forever()
+    return jobq.open(
+        store, defaults=OPTIONS, retention=forever, dead_retention=forever, max_crashes=MAX_CRASHES
+    )
 
 
 def _check_directory(directory: str) -> None:
@@ -101,15 +134,23 @@ def _results(path: str | None) -> AbstractContextManager[IO[str] | None]:
         raise _unusable("write file", path, error) from None
 
 
-def drain(svc: jobq.JobService, survey: Survey, hashers: Sequence[Hasher], interrupt: Interrupt) -> float:
+def drain(
+    svc: jobq.JobService,
+    survey: Survey,
+    hashers: Sequence[Hasher],
+    interrupt: Interrupt,
+    past: Past | None = None,
+) -> float:
     """Run a thread per hasher until they end, drawing the progress; return the seconds it took."""
-    if not survey.jobs:
+    before = past.finished if past else 0
+    jobs = survey.jobs - before
+    if not jobs:
         return 0.0
-    progress = Progress(survey.jobs, survey.size + survey.jobs * FILE_COST, stream=sys.stderr)
+    progress = Progress(jobs, survey.size + jobs * FILE_COST, stream=sys.stderr)
 
     def so_far() -> tuple[int, int, int]:
         stats = svc.stats()
-        finished = stats.completions + stats.dead
+        finished = stats.completions + stats.dead - before
         size = sum(hasher.size for hasher in hashers)
         return finished, size + finished * FILE_COST, size
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 
 import jobq
 from jobq.cli.interrupt import Abandoned, Interrupt
@@ -32,6 +33,19 @@ class Digest:
     sha256: str
     size: int
     lines: int
+
+    def __str__(self) -> str:
+        """As a line of a job's log."""
+        return f"sha256 {self.sha256} size {self.size} lines {self.lines}"
+
+    @classmethod
+    def of_log(cls, log: Sequence[jobq.LogEntry]) -> Self | None:
+        """The digest that a job's log ends with."""
+        match log[-1].message.split() if log else []:
+            case ["sha256", sha256, "size", size, "lines", lines]:
+                return cls(sha256, int(size), int(lines))
+            case _:
+                return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,9 @@ class Hasher:
         interrupt: Interrupt,
         *,
         keep: bool,
+        record: bool = False,
     ) -> None:
+        """keep: each result in memory, for the results file. record: each in the store, for the next run."""
         self.sums = {topic.name: Sums() for topic in topics}
         self.size = 0  # bytes of done files, read by the progress meanwhile
         self.waits = array("d")  # seconds from enqueue to the first reservation
@@ -87,6 +103,7 @@ class Hasher:
         self._index = index
         self._workers = workers
         self._interrupt = interrupt
+        self._record = record
 
     def __call__(self) -> None:
         """Work until no job is live, or until the service is stopped."""
@@ -135,6 +152,8 @@ class Hasher:
         try:
             with job:
                 digest = self._read(job.payload)
+                if self._record:
+                    job.log("%s", digest)  # kept by the commit that makes the job done
         except jobq.LeaseLost:
             return  # read for too long; whoever holds the job now will count it
         except jobq.RepositoryError:

@@ -10,6 +10,7 @@ from typing import IO, Self, TextIO
 
 import jobq
 from jobq.cli.demo.hasher import Hasher, Sums
+from jobq.cli.demo.past import Past
 from jobq.cli.demo.survey import Survey
 from jobq.cli.progress import amount
 
@@ -29,6 +30,7 @@ class Outcome:
     stats: jobq.ServiceStats
     topics: list[jobq.TopicStats]
     sums: dict[str, Sums]
+    past: Past
 
     @classmethod
     def gather(
@@ -39,14 +41,18 @@ class Outcome:
         seconds: float,
         *,
         interrupted: bool,
+        past: Past | None = None,
     ) -> Self:
-        """Add up what the workers counted beside what the service counted."""
+        """Add up what the workers counted, in earlier runs too, beside what the service counted."""
+        past = past or Past()
         sums = {name: Sums() for name in survey.topics}
+        for name, part in past.sums.items():
+            sums[name].add(part)
         for hasher in hashers:
             for name, part in hasher.sums.items():
                 sums[name].add(part)
         topics = [topic.stats() for topic in survey.topics.values()]
-        return cls(svc, survey, hashers, seconds, interrupted, svc.stats(), topics, sums)
+        return cls(svc, survey, hashers, seconds, interrupted, svc.stats(), topics, sums, past)
 
     @property
     def total(self) -> Sums:
@@ -141,8 +147,9 @@ def _figures(outcome: Outcome) -> list[str]:
     total, seconds = outcome.total, max(outcome.seconds, 1e-9)
     waits = sorted(chain.from_iterable(hasher.waits for hasher in outcome.hashers))
     runs = sorted(chain.from_iterable(hasher.runs for hasher in outcome.hashers))
-    ended = outcome.stats.completions + outcome.stats.dead
-    speed = f"{ended / seconds:,.0f} jobs/s, {amount(total.size / seconds)}/s"
+    ended = outcome.stats.completions + outcome.stats.dead - outcome.past.finished
+    size = total.size - outcome.past.total.size
+    speed = f"{ended / seconds:,.0f} jobs/s, {amount(size / seconds)}/s"
     return [
         f"wait  {_percentiles(waits)}  from enqueue to the first reserve",
         f"run   {_percentiles(runs)}  one attempt: open, read, SHA-256, lines",
@@ -207,7 +214,8 @@ def write_json(outcome: Outcome, directory: str, out: IO[str]) -> None:
 
 def _records(outcome: Outcome) -> Iterator[tuple[jobq.JobId, dict[str, str | int | None]]]:
     """Each file's id and what became of it."""
-    for result in chain.from_iterable(hasher.results or () for hasher in outcome.hashers):
+    kept = (hasher.results or () for hasher in outcome.hashers)
+    for result in chain(outcome.past.results, chain.from_iterable(kept)):
         record = _record(result.path, result.topic, "done", result.attempts)
         yield result.id, record | asdict(result.digest)
     for status, rest in (("dead", outcome.dead()), ("left", outcome.left())):

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import jobq
+from jobq.cli.demo.past import Past
 from jobq.cli.interrupt import Interrupt
 
 NO_SUFFIX = "(no suffix)"
+BATCH = 500  # jobs enqueued at a time, so that a store on disk syncs seldom
 LONGEST_TOPIC = jobq.Limits().max_topic_name
 
 
@@ -19,7 +21,7 @@ class Survey:
 
     topics: dict[str, jobq.Topic] = field(default_factory=dict[str, jobq.Topic])
     jobs: int = 0
-    size: int = 0  # bytes, as the directory entries said
+    size: int = 0  # bytes of what is to be done, as the directory entries said
     links: int = 0  # symbolic links, never followed
     others: int = 0  # pipes, sockets, devices
     unlisted: list[str] = field(default_factory=list[str])  # directories that could not be read, and why
@@ -27,11 +29,22 @@ class Survey:
     seconds: float = 0.0
 
 
-def fill(svc: jobq.JobService, directory: bytes, interrupt: Interrupt) -> Survey:
-    """Enqueue a job for every regular file under the directory; the payload is its path, as bytes."""
-    survey = Survey()
+def fill(
+    svc: jobq.JobService,
+    directory: bytes,
+    interrupt: Interrupt,
+    past: Past | None = None,
+    skip: bytes | None = None,
+) -> Survey:
+    """Enqueue a job for every regular file under the directory; the payload is its path, as bytes.
+
+    A file that has a job from an earlier run gets no other. skip: a directory that is left out.
+    """
+    past = past or Past()
+    survey = Survey({name: svc.topic(name) for name in sorted(past.topics)}, len(past.paths))
     start = time.perf_counter()
-    for entry in _files(directory, survey):
+    pending: dict[str, list[tuple[bytes, int]]] = {}
+    for number, entry in enumerate(_files(directory, survey, skip), 1):
         if interrupt.halted:
             survey.cut_short = True
             break
@@ -39,16 +52,26 @@ def fill(svc: jobq.JobService, directory: bytes, interrupt: Interrupt) -> Survey
             size = entry.stat(follow_symlinks=False).st_size
         except OSError:
             size = 0  # gone or out of reach already: its worker will meet the same error and say so
-        name = topic_of(entry.name)
-        topic = survey.topics.get(name) or survey.topics.setdefault(name, svc.topic(name))
-        topic.enqueue(entry.path, weight_of(size))
-        survey.jobs += 1
-        survey.size += size
+        is_live = past.paths.get(entry.path)
+        if is_live is None:
+            pending.setdefault(topic_of(entry.name), []).append((entry.path, weight_of(size)))
+        survey.size += 0 if is_live is False else size
+        if number % BATCH == 0:
+            _enqueue(svc, survey, pending)
+    if not survey.cut_short:
+        _enqueue(svc, survey, pending)
     survey.seconds = time.perf_counter() - start
     return survey
 
 
-def _files(directory: bytes, survey: Survey) -> Iterator[os.DirEntry[bytes]]:
+def _enqueue(svc: jobq.JobService, survey: Survey, pending: dict[str, list[tuple[bytes, int]]]) -> None:
+    for name, jobs in pending.items():
+        topic = survey.topics.get(name) or survey.topics.setdefault(name, svc.topic(name))
+        survey.jobs += len(topic.enqueue_many(jobs))
+    pending.clear()
+
+
+def _files(directory: bytes, survey: Survey, skip: bytes | None) -> Iterator[os.DirEntry[bytes]]:
     """Every regular file, a directory's own before those of its subdirectories, by name."""
     todo = [directory]
     while todo:
@@ -65,7 +88,8 @@ def _files(directory: bytes, survey: Survey) -> Iterator[os.DirEntry[bytes]]:
                 case "file":
                     yield entry
                 case "directory":
-                    below.append(entry.path)
+                    if entry.path != skip:
+                        below.append(entry.path)
                 case "link":
                     survey.links += 1
                 case "other":
