@@ -23,7 +23,7 @@ def on(choose: Callable[[Factory], bool]) -> object:
     return made
 
 
-factory = on(lambda kind: True)
+factory = on(lambda kind: kind.broad)
 jobs_factory = on(lambda kind: kind.jobs)
 """Those whose jobs outlive a reopen."""
 topics_factory = on(lambda kind: kind.topics)

@@ -11,34 +11,24 @@ for it is founded. A home is where one test's data lives. It has three methods:
 
 and one attribute, `faults`: what the service did wrong to its repositories, as far as the home can tell.
 
-To join, write a home and add one line to `FACTORIES`; for a store in a folder, say:
+To join, write a home and add one line to `FACTORIES`; homes of stores in a folder are in disk.py.
 
-    Factory("sled", SledHome, jobs=True, topics=True)
-
-Every test then runs on it, those on durable roles as well. `jobs` (`topics`) is True when the job (topic)
-repository keeps what it acknowledged over close and over a crash. A factory that has neither still runs: what
+Every test then runs on it, those on durable roles as well; without `broad` those alone. `jobs` (`topics`) is
+True when the job (topic) repository keeps what it acknowledged over close and over a crash. A factory that has neither still runs: what
 it forgets is part of the contract too. Tests that fail, hold up or corrupt a repository are about Python
 repositories alone and stay with `DictHome`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypedDict, Unpack
+from typing import Protocol, Unpack
 
-from jobq import JobOptions, JobService, Limits, Memory, Retention
+from jobq import JobService, Memory
 from jobq.testing import ManualClock
 
 from .dict_repository import DictRepository, Disk
-
-
-class ServiceOptions(TypedDict, total=False):
-    """JobService's keywords, but for the clock."""
-
-    defaults: JobOptions | None
-    retention: Retention | None
-    dead_retention: Retention | None
-    limits: Limits | None
-    max_crashes: int
+from .disk import DiskHome
+from .options import ServiceOptions
 
 
 class Home(Protocol):
@@ -137,12 +127,14 @@ class Factory:
     found: Callable[[], Home]
     jobs: bool
     topics: bool
+    broad: bool = True
+    """Whether it runs the tests that ask nothing of a repository, too: one kind of a family does for all."""
     _homes: list[Home] = field(default_factory=list, init=False)
     _services: list[JobService] = field(default_factory=list, init=False)
 
     def fresh(self) -> "Factory":
         """The same kind with data of its own."""
-        return Factory(self.name, self.found, self.jobs, self.topics)
+        return Factory(self.name, self.found, self.jobs, self.topics, self.broad)
 
     @property
     def home(self) -> Home:
@@ -182,4 +174,9 @@ FACTORIES = [
     Factory("python", DictHome.one_object, jobs=True, topics=True),
     Factory("python-jobs", DictHome.jobs_alone, jobs=True, topics=False),
     Factory("python-topics", DictHome.topics_alone, jobs=False, topics=True),
+    Factory("sled", DiskHome.sled, jobs=True, topics=True),
+    Factory("sled-jobs", DiskHome.sled_jobs, jobs=True, topics=False, broad=False),
+    Factory("sled-topics", DiskHome.sled_topics, jobs=False, topics=True, broad=False),
+    Factory("sled-two", DiskHome.sled_two, jobs=True, topics=True, broad=False),
+    Factory("sqlite", DiskHome.sqlite, jobs=True, topics=True, broad=False),
 ]

@@ -9,7 +9,8 @@ import pytest
 from jobq import Job, JobOptions, JobService, Reason, Status
 from jobq.testing import ManualClock
 
-from .factory import Factory, ServiceOptions
+from .factory import Factory
+from .options import ServiceOptions
 from .observe import AT_ONCE, exists, hold, recount
 
 HELD: list[list[Job]] = []

@@ -5,6 +5,7 @@ try:
 except ModuleNotFoundError:
     from tests.conformance.factory import FACTORIES, Factory  # python -m tests.model.driver
 
+FACTORIES = [factory for factory in FACTORIES if factory.broad]
 MEMORY = next(factory for factory in FACTORIES if factory.name == "memory")
 
 __all__ = ["FACTORIES", "MEMORY", "Factory"]
