@@ -14,9 +14,9 @@ and one attribute, `faults`: what the service did wrong to its repositories, as 
 To join, write a home and add one line to `FACTORIES`; homes of stores in a folder are in disk.py.
 
 Every test then runs on it, those on durable roles as well; without `broad` those alone. `jobs` (`topics`) is
-True when the job (topic) repository keeps what it acknowledged over close and over a crash. A factory that has neither still runs: what
-it forgets is part of the contract too. Tests that fail, hold up or corrupt a repository are about Python
-repositories alone and stay with `DictHome`.
+True when the job (topic) repository keeps what it acknowledged over close and over a crash. A factory that
+has neither still runs: what it forgets is part of the contract too. Tests that fail, hold up or corrupt a
+repository are about Python repositories alone and stay with `DictHome`.
 """
 
 from collections.abc import Callable

@@ -10,8 +10,8 @@ from jobq import Job, JobOptions, JobService, Reason, Status
 from jobq.testing import ManualClock
 
 from .factory import Factory
-from .options import ServiceOptions
 from .observe import AT_ONCE, exists, hold, recount
+from .options import ServiceOptions
 
 HELD: list[list[Job]] = []
 """Leases of services that are about to die: their handles must outlive them."""

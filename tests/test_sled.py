@@ -1,0 +1,456 @@
+"""`jobq.Sled` from Python: what it refuses, who may have it open, and that a process's end loses nothing.
+
+What a store holds and forgets is the contract's affair (conformance/), what a kill and a power cut leave of
+it that of crash/.
+"""
+
+import copy
+import os
+import pickle
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jobq
+from child import Child, run
+from jobq import JobService, Memory, RepositoryError, RepositoryLocked, Sled
+
+FOREIGN = "notes.txt"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(found.relative_to(folder)): found.read_bytes() for found in folder.rglob("*") if found.is_file()
+    }
+
+
+# -- the description -----------------------------------------------------------------------------------------
+
+
+def test_making_one_touches_no_disk(path: Path) -> None:
+    """So it can be made where a service will never be opened: at import, in a parent that forks."""
+    store = Sled(path / "deeper")
+    assert not path.exists()
+    assert store.path == str(path / "deeper")
+    assert (store.durable, store.sync, store.interval) == (True, "always", 0.1)
+
+
+def test_a_relative_path_is_taken_from_the_folder_of_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that changes its folder later must not find another store."""
+    monkeypatch.chdir(tmp_path)
+    store = Sled("data/../store")
+    monkeypatch.chdir("/")
+    assert store.path == str(tmp_path / "store")
+
+
+def test_a_relative_path_after_a_change_of_folder_names_the_store_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Sled("store")
+    monkeypatch.chdir("/")
+    with JobService(store, store) as svc:
+        svc.enqueue("t", b"")
+    assert (tmp_path / "store").is_dir()
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"path": None}, TypeError, "path must be a str or an os.PathLike, not NoneType"),
+    ({"path": 3}, TypeError, "path must be a str or an os.PathLike, not int"),
+    ({"path": b"data"}, TypeError, "path must be a str or an os.PathLike, not bytes"),
+    ({"path": ""}, ValueError, "path must name a directory, not be ''"),
+    ({"path": ":memory:"}, ValueError, "path must name a directory, not be ':memory:'"),
+    ({"path": "a\0b"}, ValueError, "path must not hold a NUL"),
+    ({"path": "postgres://host/db"}, ValueError, "no engine serves postgres://"),
+    ({"sync": None}, TypeError, "sync must be a str, not NoneType"),
+    ({"sync": "often"}, ValueError, "sync must be 'always', 'interval' or 'never', not 'often'"),
+    ({"interval": "1"}, TypeError, "interval must be a number of seconds or a timedelta, not str"),
+    ({"interval": -1}, ValueError, "interval must be a finite number of seconds"),
+    ({"interval": float("nan")}, ValueError, "interval must be a finite number of seconds"),
+    ({"create": 1}, TypeError, "create must be a bool, not int"),
+    ({"create": None}, TypeError, "create must be a bool, not NoneType"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "text"), BAD)
+def test_a_bad_argument_is_refused_at_once_and_named(
+    arguments: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=r".") as caught:
+        Sled(**({"path": "store"} | arguments))
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [bad for bad in BAD if "create" not in bad[0] and bad[0] != {"path": None}],
+)
+def test_open_refuses_what_sled_refuses(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+    """One checker: a text that differs would mean two."""
+    with pytest.raises(error, match=r".") as caught:
+        jobq.open(**({"path": "store"} | arguments))
+    assert text in str(caught.value)
+
+
+def test_a_repr_shows_what_was_asked(path: Path) -> None:
+    assert repr(Sled(path)) == f"Sled({str(path)!r}, sync='always')"
+    described = Sled(path, sync="interval", interval=timedelta(seconds=2), create=False)
+    assert repr(described) == f"Sled({str(path)!r}, sync='interval', interval=2.0, create=False)"
+
+
+def test_it_is_final_and_frozen(path: Path) -> None:
+    with pytest.raises(TypeError, match="Sled is final"):
+        type("Mine", (Sled,), {})
+    store: Any = Sled(path)
+    for name in ("path", "sync", "interval", "durable", "color"):
+        with pytest.raises(AttributeError):
+            setattr(store, name, "x")
+
+
+def test_a_copy_and_a_pickle_describe_the_same_store(path: Path) -> None:
+    """A description may be sent to another process, which opens it there; a service may not."""
+    store = Sled(path, sync="interval", interval=0.25, create=False)
+    for other in (copy.copy(store), pickle.loads(pickle.dumps(store))):
+        assert repr(other) == repr(store)
+
+
+# -- opening -------------------------------------------------------------------------------------------------
+
+
+def test_it_serves_again_after_close_and_not_two_at_once(path: Path) -> None:
+    """R8."""
+    store = Sled(path)
+    with JobService(store, store) as svc:
+        id = svc.enqueue("t", b"x")
+        with pytest.raises(ValueError, match="serves another open service already"):
+            JobService(store)
+    with JobService(store, store) as svc:
+        assert svc.payload(id) == b"x"
+
+
+def test_two_objects_on_one_path_are_refused_and_the_first_is_let_go(path: Path) -> None:
+    """R8: what a failed open left locked would stay locked until the process ends."""
+    with pytest.raises(RepositoryLocked) as caught:
+        JobService(Sled(path), Sled(path))
+    assert caught.value.pid == os.getpid()
+    with jobq.open(path) as svc:
+        svc.enqueue("t", b"")
+
+
+def test_a_second_role_that_cannot_open_closes_the_first(path: Path, tmp_path: Path) -> None:
+    """R8."""
+    with pytest.raises(RepositoryError):
+        JobService(Sled(path), Sled(tmp_path / "missing" / "topics"))
+    with jobq.open(path):
+        pass
+
+
+def test_a_bad_second_role_opens_nothing(path: Path) -> None:
+    not_a_store: Any = object()
+    with pytest.raises(TypeError, match="topics must be a Memory or a Repository"):
+        JobService(Sled(path), not_a_store)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_nobody_else_may_read_it_whatever_the_umask(path: Path, umask: int) -> None:
+    """A queue holds addresses and tokens; the umask of a daemon is often 0."""
+    before = os.umask(umask)
+    try:
+        with jobq.open(path) as svc:
+            svc.enqueue("t", b"secret" * 10_000)
+    finally:
+        os.umask(before)
+    for found in (path, *path.rglob("*")):
+        wanted = 0o700 if found.is_dir() else 0o600
+        assert stat.S_IMODE(found.stat().st_mode) == wanted, found
+
+
+def test_a_missing_parent_is_an_error_and_makes_nothing(tmp_path: Path) -> None:
+    """Behind a missing folder may be a disk that is not mounted: an empty store there would be a lost one."""
+    with pytest.raises(RepositoryError) as caught:
+        jobq.open(tmp_path / "mnt" / "store")
+    assert caught.value.errno == 2
+    assert str(tmp_path / "mnt") in str(caught.value)
+    assert not (tmp_path / "mnt").exists()
+
+
+def test_a_missing_store_is_made_only_when_that_was_asked(path: Path) -> None:
+    with pytest.raises(RepositoryError) as caught:
+        JobService(Sled(path, create=False))
+    assert (type(caught.value), caught.value.path) == (RepositoryError, str(path))
+    assert not path.exists()
+    jobq.open(path).close()
+    JobService(Sled(path, create=False)).close()
+
+
+def test_a_file_is_no_store(path: Path) -> None:
+    path.write_bytes(b"mine")
+    with pytest.raises(RepositoryError) as caught:
+        jobq.open(path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_folder_of_something_else_is_left_alone(path: Path, create: bool) -> None:
+    path.mkdir()
+    (path / FOREIGN).write_bytes(b"mine")
+    with pytest.raises(RepositoryError) as caught:
+        JobService(Sled(path, create=create))
+    assert str(path) in str(caught.value)
+    assert contents(path) == {FOREIGN: b"mine"}
+
+
+def test_an_empty_folder_becomes_a_store(path: Path) -> None:
+    """A volume is often made by somebody else than the service."""
+    path.mkdir()
+    with jobq.open(path) as svc:
+        svc.enqueue("t", b"")
+
+
+def test_it_opens_again_five_hundred_times(path: Path) -> None:
+    """Whatever an open or a close leaks (a file, a lock, a thread) ends a service that restarts often."""
+    files, store = len([*Path("/proc/self/fd").iterdir()]), Sled(path)
+    for number in range(500):
+        with JobService(store, store) as svc:
+            assert svc.stats().enqueued == number
+            svc.enqueue("t", b"")
+    assert len([*Path("/proc/self/fd").iterdir()]) <= files + 3
+
+
+@pytest.mark.parametrize("sync", ["always", "interval", "never"])
+def test_every_level_keeps_what_was_closed(path: Path, sync: Any) -> None:
+    with jobq.open(path, sync=sync, interval=3600) as svc:
+        ids = svc.enqueue_many("t", [bytes([number]) * 5_000 for number in range(50)])
+        svc.flush()
+    with jobq.open(path) as svc:
+        assert [svc.payload(id) for id in ids] == [bytes([number]) * 5_000 for number in range(50)]
+        assert svc.recovery.clean
+        assert svc.verify() == []
+
+
+# -- one owner -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def owner(path: Path) -> Iterator[Child]:
+    """Another process that has the store open."""
+    code = f"""
+import time, jobq
+svc = jobq.open({str(path)!r})
+svc.enqueue("t", b"")
+print("open")
+time.sleep(600)
+"""
+    with Child(code) as child:
+        assert child.line() == "open"
+        yield child
+
+
+def test_another_process_is_named_by_its_pid(path: Path, owner: Child) -> None:
+    """The operator's next question is: which one?"""
+    with pytest.raises(RepositoryLocked) as caught:
+        jobq.open(path)
+    assert (caught.value.pid, caught.value.path) == (owner.process.pid, str(path))
+    assert f"{path}" in str(caught.value)
+    assert f"process {owner.process.pid}" in str(caught.value)
+
+
+def test_a_store_is_one_store_by_whatever_path(path: Path, owner: Child, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(RepositoryLocked) as caught:
+        jobq.open(tmp_path / "link")
+    assert caught.value.pid == owner.process.pid
+
+
+def test_a_killed_owner_holds_nothing(path: Path, owner: Child) -> None:
+    """A lock that outlives its process needs an operator at night."""
+    owner.send(signal.SIGKILL)
+    owner.finish()
+    with jobq.open(path) as svc:
+        assert (svc.stats().ready, svc.recovery.clean) == (1, False)
+
+
+# -- forks and the interpreter's end -------------------------------------------------------------------------
+
+CHILDREN = {
+    "uses": "svc.enqueue('t', b'the child')",
+    "closes": "svc.close(); svc.close(); svc.enqueue('t', b'the child')",
+    "drops": "del svc; import gc; gc.collect(); os._exit(0)",
+    "ends": "sys.exit(0)",
+}
+
+FORK = """
+import os, sys, time
+import jobq
+svc = jobq.open({path!r}, sync={sync!r})
+job = (svc.enqueue("t", b"held"), svc.reserve_one("t"))[1]
+sys.stdout.flush()
+pid = os.fork()
+if pid == 0:
+    try:
+        {child}
+    except jobq.ServiceClosed:
+        os._exit(0)
+    os._exit(1)
+end = time.monotonic() + 20
+while (status := os.waitpid(pid, os.WNOHANG))[0] == 0:
+    assert time.monotonic() < end, os.kill(pid, 9)
+    time.sleep(0.001)
+assert os.waitstatus_to_exitcode(status[1]) == 0, status
+job.done()
+svc.enqueue("t", b"the parent")
+assert svc.verify() == []
+svc.close()
+with jobq.open({path!r}) as svc:
+    assert svc.recovery.clean
+    assert [svc.payload(info.id) for info in svc.find()] == [b"held", b"the parent"]
+print("ok")
+"""
+
+
+@pytest.mark.parametrize("sync", ["always", "never"])
+@pytest.mark.parametrize("child", CHILDREN)
+def test_a_forked_child_leaves_its_parents_store_alone(path: Path, child: str, sync: str) -> None:
+    """It has the parent's files and lock open, and none of its threads: to wait for one would be for ever."""
+    code = FORK.format(path=str(path), sync=sync, child=CHILDREN[child])
+    assert run(code).succeeded().out == "ok\n"
+
+
+def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_store(path: Path) -> None:
+    """Its copy of the lock's descriptor would keep the next owner out."""
+    code = f"""
+import os, sys, time
+import jobq
+svc = jobq.open({str(path)!r})
+svc.enqueue("t", b"")
+if os.fork() == 0:
+    os.close(0); os.close(1); os.close(2)
+    time.sleep(600)
+svc.close()
+with jobq.open({str(path)!r}) as svc:
+    assert svc.stats().ready == 1
+print("ok", flush=True)
+os.killpg(0, 9)
+"""
+    assert run(code).out == "ok\n"
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_processes_of_multiprocessing_open_it_in_turn(path: Path, method: str) -> None:
+    code = f"""
+import multiprocessing
+import jobq
+from test_sled import enqueue_there
+if __name__ == "__main__":
+    store = jobq.Sled({str(path)!r})
+    with jobq.JobService(store, store) as svc:
+        svc.enqueue("t", b"the parent")
+        context = multiprocessing.get_context({method!r})
+        refused = context.Process(target=enqueue_there, args=(store, True))
+        refused.start(); refused.join(30)
+        assert refused.exitcode == 0, refused.exitcode
+        assert svc.verify() == []
+    for _ in range(2):
+        process = context.Process(target=enqueue_there, args=(jobq.Sled({str(path)!r}), False))
+        process.start(); process.join(30)
+        assert process.exitcode == 0, process.exitcode
+    with jobq.JobService(store, store) as svc:
+        assert svc.stats().ready == 3
+    print("ok")
+"""
+    assert run(code).succeeded().out == "ok\n"
+
+
+def enqueue_there(store: Sled, is_open: bool) -> None:
+    """What a process of multiprocessing does with a description that was sent to it."""
+    try:
+        svc = JobService(store, store)
+    except (RepositoryLocked, ValueError):  # ValueError: a forked child knows the parent's object
+        assert is_open
+        return
+    assert not is_open
+    with svc:
+        svc.enqueue("t", b"the child")
+
+
+ENDS = {
+    "falls off the end": "",
+    "exits": "sys.exit(0)",
+    "raises": "sys.excepthook = lambda *_: None; raise SystemExit(0)",
+    "in a cycle": "cycle = [svc]; cycle.append(cycle); del svc",
+    "in a thread": "threading.Thread(target=lambda: svc.enqueue('t', b'')).start(); expected += 1",
+}
+
+
+@pytest.mark.parametrize("sync", ["always", "interval", "never"])
+@pytest.mark.parametrize("end", ENDS)
+def test_an_interpreter_that_ends_without_close_loses_nothing(path: Path, end: str, sync: str) -> None:
+    """Design §6: at every level a normal exit loses nothing."""
+    code = f"""
+import sys, threading
+import jobq
+svc = jobq.open({str(path)!r}, sync={sync!r}, interval=3600)
+expected = len(svc.enqueue_many("t", [b"x" * 2_000] * 300))
+svc.reserve_one("t").done()
+held = svc.reserve_one("t")
+{ENDS[end]}
+"""
+    run(code).succeeded()
+    with jobq.open(path) as svc:
+        stats = svc.stats()
+        assert svc.recovery.clean
+        assert (stats.done, stats.ready) == (1, 300 if end == "in a thread" else 299)
+        assert stats.recoveries == 0
+
+
+# -- roles ---------------------------------------------------------------------------------------------------
+
+
+def test_one_object_for_both_roles_is_one_store_and_two_are_two(path: Path, tmp_path: Path) -> None:
+    with JobService(Sled(path), Sled(tmp_path / "topics")) as svc:
+        svc.enqueue("t", b"")
+        svc.pause("t")
+    with JobService(jobs=Sled(path), topics=Memory()) as svc:
+        assert (svc.stats().ready, svc.topic_stats("t").paused) == (1, False)
+    with JobService(jobs=Memory(), topics=Sled(tmp_path / "topics")) as svc:
+        assert (svc.stats().ready, svc.topic_stats("t").paused) == (0, True)
+
+
+def test_a_description_has_no_thread_and_a_service_leaves_none(path: Path) -> None:
+    """Only an open store has a writer; a description must cost nothing."""
+    code = f"""
+import os, time, jobq
+store = jobq.Sled({str(path)!r})
+assert len(os.listdir("/proc/self/task")) == 1
+with jobq.JobService(store, store):
+    pass
+end = time.monotonic() + 10
+while len(os.listdir("/proc/self/task")) > 1:
+    assert time.monotonic() < end, "the writer outlives its service"
+"""
+    run(code).succeeded()
+
+
+def test_a_subprocess_does_not_inherit_its_files(path: Path) -> None:
+    """A child that keeps the lock's descriptor would keep the store closed to its next owner."""
+    with jobq.open(path):
+        command = ["ls", "-l", "/proc/self/fd"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, close_fds=False, check=True
+        )
+    assert str(path) not in done.stdout
