@@ -184,6 +184,8 @@ impl<P: Payload> Drop for Ending<'_, P> {
         let mut wakes = std::mem::take(&mut state.closers);
         if let Some(journal) = &mut state.journal {
             wakes.extend(journal.give_turn());
+            // The writer, which ends with the service.
+            wakes.extend(journal.rouse_anyway());
         }
         let jobs = std::mem::take(&mut state.jobs);
         let trash = std::mem::take(&mut state.trash);
