@@ -1,0 +1,24 @@
+"""What is tested: how each kind of store is opened, by name, with few imports."""
+
+from pathlib import Path
+
+import jobq
+
+LEVELS = ("always", "interval", "never")
+
+
+def open_service(subject: str, store: Path, level: str) -> jobq.JobService:
+    """Open the store in the folder `store`, whose parent exists."""
+    kind, _, planted = subject.partition("+")
+    if kind == "sled":
+        return jobq.open(store, sync=level)  # type: ignore[arg-type]
+    assert kind == "sqlite", f"no subject is called {subject!r}"
+    from sqlite_repository import SQLite
+
+    store.mkdir(exist_ok=True)
+    repository: jobq.Repository = SQLite(store / "jobs.db")
+    if planted:
+        from .planted import Cheat
+
+        repository = Cheat(repository, planted)
+    return jobq.JobService(repository, repository)
