@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jobq
 
+SUBJECTS = ("sqlite",)
 LEVELS = ("always", "interval", "never")
 
 
