@@ -40,3 +40,13 @@ class Plan:
     @property
     def folder(self) -> Path:
         return Path(self.journal)
+
+    @property
+    def report(self) -> Path:
+        """Where a verifier writes what it saw."""
+        return self.folder / f"{self.run:06d}-seen.json"
+
+    @property
+    def stderr(self) -> Path:
+        """Where what the process writes to stderr goes."""
+        return self.folder / f"{self.run:06d}-stderr"

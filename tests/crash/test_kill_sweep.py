@@ -1,4 +1,4 @@
-"""Kill at every storage call, one after another: of a whole life of a store, and of the recovery after a kill.
+"""Kill at every storage call in turn: of a whole life of a store, and of the recovery after a kill.
 
 A random kill all but never hits the few microseconds between two system calls in which a store is half made.
 """
@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from .faults import Fault, points
+from .faults import Fault
+from .launch import DEADLINE, Zygote
 from .report import tell
 from .subjects import SUBJECTS
-from .supervisor import DEADLINE, Case, look
+from .supervisor import Case
 
 STEPS = 60
 
 
-def life(folder: Path, subject: str, level: str, at: int, mode: str) -> tuple[Case, bool]:
+def life(zygote: Zygote, folder: Path, subject: str, level: str, at: int, mode: str) -> tuple[Case, bool]:
     """A life of a store (creation, operations, a compaction, close), cut at a call; whether it was."""
-    case = Case(folder, subject, level, f"sweep-{at}")
+    case = Case(folder, subject, level, f"sweep-{at}", launch=zygote)
     fault = Fault(store=case.store, at=at, mode=mode, tally=folder / "tally")
     # One seed for all, so that every point of one and the same life is hit.
     with case.victim(fault.environment(), steps=STEPS, seed="sweep") as victim:
@@ -33,11 +34,11 @@ def life(folder: Path, subject: str, level: str, at: int, mode: str) -> tuple[Ca
 @pytest.mark.parametrize("mode", ["kill", "half"])
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_a_kill_at_every_call_of_a_life(
-    subject: str, mode: str, tmp_path: Path, record_property: pytest.RecordProperty
+    zygote: Zygote, subject: str, mode: str, tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
     """Wherever it dies, what was acknowledged is there, and the store opens."""
     for at in count(1):
-        case, killed = life(tmp_path / f"{at}", subject, "always", at, mode)
+        case, killed = life(zygote, tmp_path / f"{at}", subject, "always", at, mode)
         verdicts = case.verify()
         assert not verdicts, case.explain(verdicts)
         shutil.rmtree(case.folder)

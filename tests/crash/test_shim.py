@@ -1,18 +1,18 @@
-"""The shim that injects faults sees every storage call. One it missed would be a point that no sweep ever reaches."""
+"""The shim of faults sees every storage call: one it missed would be a point that no sweep ever reaches."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from .build import missing
 from .faults import Fault, tally
+from .launch import DEADLINE, PATHS, command
 from .subjects import SUBJECTS
-from .supervisor import DEADLINE, PATHS, Case
+from .supervisor import Case
 from .trace import storage_calls
 
 
@@ -30,10 +30,10 @@ def test_the_shim_sees_what_strace_sees(subject: str, tmp_path: Path) -> None:
     for _ in range(2):  # the second opens what the first has left
         trace = tmp_path / "trace"
         (tmp_path / "tally").unlink(missing_ok=True)
-        command = [strace, "-f", "-y", "-s", "0", "-o", str(trace), *sets]
-        program = [sys.executable, "-S", "-m", "crash.victim", case.plan(steps=60).to_json()]
+        tracer = [strace, "-f", "-y", "-s", "0", "-o", str(trace), *sets]
+        program = command("victim", case.plan(steps=60).to_json())
         done = subprocess.run(
-            [*command, *program], capture_output=True, text=True, timeout=DEADLINE, check=False
+            [*tracer, *program], capture_output=True, text=True, timeout=DEADLINE, check=False
         )
         assert done.returncode == 0, done.stderr
         seen, mapped = storage_calls(trace, case.store)

@@ -135,5 +135,11 @@ def observe(plan: Plan) -> Observation:
     return seen
 
 
+def main(text: str) -> int:
+    plan = Plan.from_json(text)
+    plan.report.write_text(json.dumps(asdict(observe(plan))))
+    return 0
+
+
 if __name__ == "__main__":
-    json.dump(asdict(observe(Plan.from_json(sys.argv[1]))), sys.stdout)
+    sys.exit(main(sys.argv[1]))

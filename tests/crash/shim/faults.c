@@ -68,7 +68,9 @@ static void map_tally(const char *path) {
         tally = shared;
 }
 
-__attribute__((constructor)) static void prepare(void) {
+/* Read the settings; called again by a forked child that was given new ones. */
+__attribute__((constructor)) void jobq_faults_prepare(void) {
+    folder_length = 0;
     snprintf(folder, sizeof folder, "%s", setting("JOBQ_FAULT_DIR"));
     const char *how = setting("JOBQ_FAULT_MODE");
     mode = !strcmp(how, "kill")    ? M_KILL
