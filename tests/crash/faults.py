@@ -11,7 +11,6 @@ from pathlib import Path
 from .build import SHIMS, shim
 
 KINDS = re.findall(r"X\((\w+)\)", (SHIMS / "faults.c").read_text())
-READS = KINDS[KINDS.index("read") :]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +24,8 @@ class Fault:
     """kill, half, error or short."""
     errno: int = numbers.EIO
     sticky: bool = False
-    reads: bool = False
-    """Count reads, in place of all that opens or changes."""
+    kinds: str = "all"
+    """Which calls count: all (that open or change), moving (write and its like), reads."""
     tally: Path | None = None
 
     def environment(self) -> dict[str, str]:
@@ -38,7 +37,7 @@ class Fault:
             "JOBQ_FAULT_MODE": self.mode,
             "JOBQ_FAULT_ERRNO": str(self.errno),
             "JOBQ_FAULT_STICKY": "1" if self.sticky else "0",
-            "JOBQ_FAULT_KINDS": "reads" if self.reads else "writes",
+            "JOBQ_FAULT_KINDS": self.kinds,
             "JOBQ_FAULT_TALLY": str(self.tally or ""),
         }
 
@@ -47,8 +46,3 @@ def tally(path: Path) -> dict[str, int]:
     """How often each kind of call was made; those never made are left out."""
     counts = struct.unpack(f"{len(KINDS)}Q", path.read_bytes())
     return {kind: count for kind, count in zip(KINDS, counts, strict=True) if count}
-
-
-def points(path: Path, *, reads: bool = False) -> int:
-    """At how many calls a fault may strike."""
-    return sum(count for kind, count in tally(path).items() if (kind in READS) == reads)

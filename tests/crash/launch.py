@@ -37,6 +37,10 @@ class Running(Protocol):
         """Its status, negative for a signal; TimeoutError when it does not end."""
         ...
 
+    def close(self) -> None:
+        """Let go of `marks`."""
+        ...
+
 
 class Launch(Protocol):
     """A way to start one."""
@@ -85,6 +89,9 @@ class _Exec:
         except subprocess.TimeoutExpired:
             raise TimeoutError from None
 
+    def close(self) -> None:
+        os.close(self.marks)
+
 
 class Zygote:
     """Forks from one process that is ready. Leaving the block ends it."""
@@ -125,3 +132,6 @@ class _Forked:
     def wait(self, seconds: float) -> int:
         self._channel.settimeout(seconds)
         return int(self._channel.recv(64))
+
+    def close(self) -> None:
+        os.close(self.marks)

@@ -4,7 +4,5 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-
-def tell(record_property: Callable[[str, object], None], line: str) -> None:
-    record_property("crash", line)
-    print(line)
+Tell = Callable[[str], None]
+"""Reports one line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ class Victim:
     ) -> None:
         if self.code is None:
             self.kill()
-        os.close(self._running.marks)
+        self._running.close()
 
 
 def look(launch: Launch, plan: Plan, settings: Mapping[str, str] | None = None) -> Observation:
@@ -76,7 +77,7 @@ def look(launch: Launch, plan: Plan, settings: Mapping[str, str] | None = None) 
         running.wait(DEADLINE)
         return Observation(run=plan.run, error=f"the verifier hung for {DEADLINE} s")
     finally:
-        os.close(running.marks)
+        running.close()
     if code != 0:
         return Observation(
             run=plan.run, error=f"the verifier ended with {code}: {running.err.read_text(errors='replace')}"
@@ -124,10 +125,29 @@ class Case:
         if victim.code == -signal.SIGKILL:
             self.deaths.append(Death(plan.run, victim.at or time.monotonic()))
 
-    def verify(self, *, drain: bool = True) -> list[Verdict]:
+    def copy(self, folder: Path) -> Case:
+        """This store and journal as they are now, to go another way from here."""
+        shutil.copytree(self.folder, folder)
+        return replace(self, folder=folder, deaths=list(self.deaths))
+
+    def recover(self, settings: Mapping[str, str]) -> int:
+        """Only open, and close; a kill in between counts as a crash. Its status."""
+        plan = self.plan(drain=False)
+        running = self.launch.start("verifier", plan, settings)
+        with contextlib.closing(running):
+            code = running.wait(DEADLINE)
+        if code == -signal.SIGKILL:
+            self.deaths.append(Death(plan.run, time.monotonic()))
+        return code
+
+    def verify(self, **more: object) -> list[Verdict]:
         """Look, and judge."""
-        seen = look(self.launch, self.plan(drain=drain))
+        seen = look(self.launch, self.plan(**more))
         return judge(History(read(self.journal)), self.deaths, seen, self.promise)
+
+    def calls(self) -> int:
+        """How many calls its journal holds."""
+        return len(read(self.journal))
 
     def explain(self, verdicts: list[Verdict]) -> str:
         """What a failing test says: where the evidence is kept, and how to see it again."""

@@ -6,43 +6,85 @@ A random kill all but never hits the few microseconds between two system calls i
 from __future__ import annotations
 
 import shutil
-from itertools import count
+import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from .effort import SEED, every
 from .faults import Fault
 from .launch import DEADLINE, Zygote
-from .report import tell
+from .report import Tell
 from .subjects import SUBJECTS
 from .supervisor import Case
 
 STEPS = 60
+KILLED = -signal.SIGKILL
+CI_STEP = {"sled": 1, "sqlite": 5}
+"""In CI every call of our own store, and about each fifth of the other's."""
 
 
-def life(zygote: Zygote, folder: Path, subject: str, level: str, at: int, mode: str) -> tuple[Case, bool]:
-    """A life of a store (creation, operations, a compaction, close), cut at a call; whether it was."""
-    case = Case(folder, subject, level, f"sweep-{at}", launch=zygote)
-    fault = Fault(store=case.store, at=at, mode=mode, tally=folder / "tally")
-    # One seed for all, so that every point of one and the same life is hit.
-    with case.victim(fault.environment(), steps=STEPS, seed="sweep") as victim:
+def live(case: Case, fault: Fault) -> bool:
+    """A life of a store (creation, operations, a compaction, close) under a fault; whether it was cut."""
+    # One seed for all, so that it is every point of one and the same life.
+    with case.victim(fault.environment(), steps=STEPS, seed=SEED) as victim:
         code, err = victim.finish(DEADLINE)
-    assert code in {0, -9}, f"at call {at}: status {code}\n{err}"
-    return case, code == -9
+    assert code in {0, KILLED}, f"at call {fault.at}: status {code}\n{err}"
+    return code == KILLED
 
 
-@pytest.mark.parametrize("mode", ["kill", "half"])
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_a_kill_at_every_call_of_a_life(
-    zygote: Zygote, subject: str, mode: str, tmp_path: Path, record_property: pytest.RecordProperty
-) -> None:
-    """Wherever it dies, what was acknowledged is there, and the store opens."""
-    for at in count(1):
-        case, killed = life(zygote, tmp_path / f"{at}", subject, "always", at, mode)
+def sweep(zygote: Zygote, folder: Path, subject: str, points: Iterable[int], mode: str, kinds: str) -> int:
+    """Cut the life at these calls, one after another, until it has no more; how many cuts there were."""
+    cuts = 0
+    for at in points:
+        case = Case(folder / f"{at}", subject, "always", SEED, launch=zygote)
+        killed = live(case, Fault(store=case.store, at=at, mode=mode, kinds=kinds))
         verdicts = case.verify()
         assert not verdicts, case.explain(verdicts)
         shutil.rmtree(case.folder)
         if not killed:
             break
-    assert at > STEPS, f"only {at} calls were seen: the shim is blind"
-    tell(record_property, f"{subject}: {at - 1} calls, mode {mode}, each cut once")
+        cuts += 1
+    return cuts
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_kill_before_every_call_of_a_life(subject: str, zygote: Zygote, tmp_path: Path, tell: Tell) -> None:
+    """Wherever it dies, what was acknowledged is there, and the store opens."""
+    cuts = sweep(zygote, tmp_path, subject, every(CI_STEP[subject]), "kill", "all")
+    assert cuts > STEPS / CI_STEP[subject], f"only {cuts} calls were seen: the shim is blind"
+    tell(f"{subject}: killed before each of {cuts} storage calls")
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_kill_within_every_write_of_a_life(
+    subject: str, zygote: Zygote, tmp_path: Path, tell: Tell
+) -> None:
+    """A write of which only the first half was done looks to a store like none that it ever made."""
+    cuts = sweep(zygote, tmp_path, subject, every(CI_STEP[subject]), "half", "moving")
+    assert cuts > STEPS / CI_STEP[subject] / 2, f"only {cuts} writes were seen: the shim is blind"
+    tell(f"{subject}: killed within each of {cuts} writes")
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_kill_at_every_call_of_a_recovery(subject: str, zygote: Zygote, tmp_path: Path, tell: Tell) -> None:
+    """What recovers must be as hard to break as what works: machines that crash once crash again."""
+    calls, lives = 0, 0
+    for cut in every(60):
+        first = Case(tmp_path / f"{cut}", subject, "always", SEED, launch=zygote)
+        if not live(first, Fault(store=first.store, at=cut)):
+            break
+        lives += 1
+        for at in every(CI_STEP[subject]):
+            case = first.copy(tmp_path / f"{cut}-{at}")
+            killed = case.recover(Fault(store=case.store, at=at).environment()) == KILLED
+            verdicts = case.verify()
+            assert not verdicts, case.explain(verdicts)
+            shutil.rmtree(case.folder)
+            if not killed:
+                break
+            calls += 1
+        shutil.rmtree(first.folder)
+    assert lives > 1 and calls > lives, "no recovery was cut: the shim is blind"
+    tell(f"{subject}: {lives} recoveries, killed before each of {calls} calls")

@@ -3,7 +3,7 @@
  *
  * JOBQ_FAULT_DIR    absolute folder whose calls are counted
  * JOBQ_FAULT_TALLY  file of 64-bit counters, one per kind of call in the order of KINDS, kept up to date live
- * JOBQ_FAULT_KINDS  "writes" (default: all that opens or changes) or "reads"
+ * JOBQ_FAULT_KINDS  which calls count: "all" that open or change (default), "moving" (write and its like), "reads"
  * JOBQ_FAULT_AT     which call, from 1; 0: none
  * JOBQ_FAULT_MODE   "kill", "half" (half of a write, then kill), "error", "short" (half of a write, no error)
  * JOBQ_FAULT_ERRNO  number, for "error"
@@ -47,7 +47,8 @@ static size_t folder_length;
 static enum mode mode;
 static uint64_t at;
 static int error_number;
-static bool sticky, reads;
+static bool sticky;
+static enum { C_ALL, C_MOVING, C_READS } chosen;
 static atomic_uchar inside[FDS]; /* 1: this descriptor is of a file or folder under the folder */
 static _Atomic uint64_t counted; /* calls of the chosen kinds */
 static _Atomic uint64_t own_tally[KIND_COUNT];
@@ -81,7 +82,8 @@ __attribute__((constructor)) void jobq_faults_prepare(void) {
     at = strtoull(setting("JOBQ_FAULT_AT"), NULL, 10);
     error_number = atoi(setting("JOBQ_FAULT_ERRNO"));
     sticky = !strcmp(setting("JOBQ_FAULT_STICKY"), "1");
-    reads = !strcmp(setting("JOBQ_FAULT_KINDS"), "reads");
+    const char *kinds = setting("JOBQ_FAULT_KINDS");
+    chosen = !strcmp(kinds, "moving") ? C_MOVING : !strcmp(kinds, "reads") ? C_READS : C_ALL;
     if (*setting("JOBQ_FAULT_TALLY"))
         map_tally(setting("JOBQ_FAULT_TALLY"));
     folder_length = strlen(folder); /* last: nothing is counted before */
@@ -115,10 +117,21 @@ static void die(void) {
         pause();
 }
 
+static bool counts(enum kind kind) {
+    switch (chosen) {
+    case C_READS:
+        return kind >= K_read;
+    case C_MOVING:
+        return kind >= K_write && kind <= K_pwritev;
+    default:
+        return kind < K_read;
+    }
+}
+
 /* Count a call; what is to happen to it. */
 static enum mode strike(enum kind kind) {
     atomic_fetch_add(&tally[kind], 1);
-    if ((kind >= K_read) != reads)
+    if (!counts(kind))
         return M_NONE;
     uint64_t number = atomic_fetch_add(&counted, 1) + 1;
     if (at == 0 || (sticky ? number < at : number != at))

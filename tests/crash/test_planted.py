@@ -1,0 +1,49 @@
+"""The harness catches what it is there to catch: stores with planted faults, each of which it must find.
+
+A harness that passes whatever a store does proves nothing when it passes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .faults import Fault
+from .launch import DEADLINE, Zygote
+from .supervisor import Case
+
+CAUGHT = {
+    "dropped": {"LOST"},
+    "undone": {"UNDONE"},
+    "reused": {"TOKEN"},
+    "swapped": {"SWAPPED"},
+    "late": {"LOST", "UNDONE"},
+}
+"""The fault, and the verdicts of which at least one must be given."""
+SEEDS = range(4)
+
+
+def verdicts_on(zygote: Zygote, folder: Path, subject: str, seed: int) -> set[str]:
+    """Kinds of the verdicts after a life that was killed at some call."""
+    case = Case(folder, subject, "always", f"planted-{seed}", launch=zygote)
+    fault = Fault(store=case.store, at=200 + seed)
+    with case.victim(fault.environment(), steps=120) as victim:
+        assert victim.finish(DEADLINE)[0] == -9
+    # Looked at by an honest store: what is planted lies in what was written.
+    return {verdict.kind for verdict in case.verify(subject="sqlite")}
+
+
+@pytest.mark.parametrize("how", CAUGHT)
+def test_a_planted_fault_is_caught(how: str, zygote: Zygote, tmp_path: Path) -> None:
+    """One kill is enough for most; a last commit matters only if acknowledged, so there are a few."""
+    for seed in SEEDS:
+        if verdicts_on(zygote, tmp_path / f"{seed}", f"sqlite+{how}", seed) & CAUGHT[how]:
+            return
+    pytest.fail(f"a store that cheats passes: {how}")
+
+
+def test_where_nothing_is_planted_nothing_is_caught(zygote: Zygote, tmp_path: Path) -> None:
+    """The same lives and kills on the honest store: what is found above is the fault and nothing else."""
+    for seed in SEEDS:
+        assert not verdicts_on(zygote, tmp_path / f"{seed}", "sqlite", seed)
