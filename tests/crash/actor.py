@@ -21,7 +21,6 @@ class Actor:
         self.chance = random.Random(seed)
         self.enqueued: list[int] = []
         self._journal = journal
-        self._keys = 0
 
     def _call(
         self, op: str, make: Callable[[], _Got], reply: Callable[[_Got], Any] | None = None, **args: Any
@@ -36,8 +35,8 @@ class Actor:
         return got
 
     def _label(self, topic: str, weight: int, *, delayed: bool) -> Label:
-        self._keys += 1
-        key = f"{self._journal.name}-{self._keys}"
+        self._journal.keys += 1
+        key = f"{self._journal.name}-{self._journal.keys}"
         return Label(key, topic, weight, delayed, payloads.size(self.chance))
 
     def enqueue(self, topic: str, weight: int = 0, delay: float | None = None) -> int:

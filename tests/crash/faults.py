@@ -46,3 +46,11 @@ def tally(path: Path) -> dict[str, int]:
     """How often each kind of call was made; those never made are left out."""
     counts = struct.unpack(f"{len(KINDS)}Q", path.read_bytes())
     return {kind: count for kind, count in zip(KINDS, counts, strict=True) if count}
+
+
+def struck(fault: Fault) -> bool:
+    """Whether its process came as far as the call that was to fail."""
+    assert fault.tally is not None
+    counted = {"moving": KINDS[1 : KINDS.index("fsync")], "reads": KINDS[KINDS.index("read") :]}
+    chosen = counted.get(fault.kinds, KINDS[: KINDS.index("read")])
+    return sum(count for kind, count in tally(fault.tally).items() if kind in chosen) >= fault.at

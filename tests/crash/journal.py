@@ -56,6 +56,8 @@ class Journal:
 
     def __init__(self, folder: Path, run: int, thread: str) -> None:
         self.name = f"{run}-{thread}"
+        self.keys = 0
+        """Payloads named after it so far."""
         self._run, self._thread, self._seq = run, thread, 0
         path = folder / f"{run:06d}-{thread}.journal"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

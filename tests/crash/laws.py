@@ -25,8 +25,9 @@ def laws(history: History) -> Iterator[_Law]:
             yield "DAMAGED", f"job {grant.id} was delivered with a payload that is damaged", None
         elif grant.key not in history.stories:
             yield "GHOST", f"job {grant.id} was delivered as {grant.key}, which nobody enqueued", None
+    openings = [call.began for call in history.calls if call.op == "open"]
     for story in history.stories.values():
-        yield from _holders(story)
+        yield from _holders(story, openings)
         yield from _redelivered(story)
         yield from _fenced(story)
     yield from (("SWAPPED", clash, None) for clash in history.clashes)
@@ -55,10 +56,11 @@ def _about(call: Call, grant: Grant) -> bool:
     return call.op in _ENDS and grant.token in call.args.get("tokens", [call.args.get("token")])
 
 
-def _holders(story: Story) -> Iterator[_Law]:
-    """One holder at a time: between two grants in one run stands a call that may have ended the first."""
+def _holders(story: Story, openings: list[float]) -> Iterator[_Law]:
+    """One holder at a time: between two grants stands what may have ended the first, or an opening."""
     for first, second in pairwise(sorted(story.grants, key=lambda grant: grant.token)):
-        if first.call.run != second.call.run:
+        reopened = any(first.at < began < second.at for began in openings)
+        if reopened or first.call.run != second.call.run:
             continue
         ended = any(_about(call, first) and call.began < second.at for call in story.calls)
         if not ended:

@@ -27,6 +27,8 @@ class Plan:
     consumers: int = 2
     seconds: float = 30.0
     """After this long the threads stop, should nobody kill them."""
+    filler: str = ""
+    """A file on a small disk: work until that is full, remove it, go on in the same process."""
     drain: bool = True
     """Verifier: reserve and finish all that is live."""
 

@@ -7,6 +7,10 @@ import jobq
 SUBJECTS = ("sqlite",)
 LEVELS = ("always", "interval", "never")
 
+_REPOSITORY = frozenset(["RepositoryError", "RepositoryFailed"])
+ERRORS = {"sled": _REPOSITORY, "sqlite": _REPOSITORY | {"OperationalError", "DatabaseError"}}
+"""What a failing store may raise. A Python repository's own errors come through unchanged."""
+
 
 def open_service(subject: str, store: Path, level: str) -> jobq.JobService:
     """Open the store in the folder `store`, whose parent exists."""

@@ -11,11 +11,13 @@ import sys
 import threading
 from pathlib import Path
 
+import jobq
+
 from .actor import Actor
 from .journal import Journal
 from .plan import Plan
 from .subjects import open_service
-from .workload import steps, threads
+from .workload import steps, threads, until_error
 
 FAILED = 3
 
@@ -24,18 +26,39 @@ def _mark(letter: bytes) -> None:
     os.write(1, letter)
 
 
-def run(plan: Plan) -> list[Exception]:
-    """Do what the plan says; return the errors."""
-    main = Journal(plan.folder, plan.run, "main")
+def _open(plan: Plan, main: Journal) -> jobq.JobService | Exception:
     _mark(b"o")
     seq = main.intent("open", level=plan.level)
     try:
         service = open_service(plan.subject, Path(plan.store), plan.level)
     except Exception as error:
         main.result(seq, type(error).__name__, str(error)[:200])
-        return [error]
+        return error
     main.result(seq)
     _mark(b"w")
+    return service
+
+
+def _fill(plan: Plan, main: Journal) -> list[Exception]:
+    """Meet a full disk, make room, and open again: the errors of all that came after."""
+    service = _open(plan, main)
+    if isinstance(service, jobq.JobService):
+        until_error(Actor(service, main, plan.seed))
+    Path(plan.filler).unlink()
+    service = _open(plan, main)
+    if isinstance(service, Exception):
+        return [service]
+    return steps(Actor(service, main, f"{plan.seed} again"), plan.steps)
+
+
+def run(plan: Plan) -> list[Exception]:
+    """Do what the plan says; return the errors."""
+    main = Journal(plan.folder, plan.run, "main")
+    if plan.filler:
+        return _fill(plan, main)
+    service = _open(plan, main)
+    if isinstance(service, Exception):
+        return [service]
     if plan.steps:
         return steps(Actor(service, main, plan.seed), plan.steps)
     names = [f"p{n}" for n in range(plan.producers)] + [f"c{n}" for n in range(plan.consumers)]

@@ -120,6 +120,20 @@ def steps(actor: Actor, count: int) -> list[Exception]:
     return errors
 
 
+def until_error(actor: Actor, most: int = 20_000) -> None:
+    """Operations in this thread until one fails, a few after it, then close."""
+    worker = Worker(actor, PRODUCE + CONSUME)
+    left = most
+    while left:
+        left -= 1
+        try:
+            worker.step()
+        except Exception:
+            left = min(left, 10)
+    with suppress(Exception):
+        actor.close()
+
+
 def threads(actors: list[Actor], producers: int, stop: threading.Event) -> list[Exception]:
     """Work in as many threads as there are actors, the first ones as producers, until an error or `stop`."""
     errors: list[Exception] = []
