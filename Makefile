@@ -24,7 +24,7 @@ PLANTED := target/planted-site/jobq
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check check-rust check-types check-house docs fmt bench bench-check coverage planted wheel \
+.PHONY: help demo test crash soak check check-rust check-types check-house docs fmt bench bench-check coverage planted wheel \
 	sdist package-check clean toolchain FORCE
 
 help: ## list the targets
@@ -41,6 +41,13 @@ test: $(INSTALLED) $(VENV)/.group-test planted ## the same build, then every Rus
 	$(BIN)/python -m pytest tests/model/test_model.py --hypothesis-profile=explore --junitxml=target/test-report-explore.xml
 	$(BIN)/python scripts/check_skips.py target/test-report.xml target/test-report-explore.xml
 	$(BIN)/python scripts/check_names.py target/test-report.xml
+
+# A sweep takes longer than any other test may.
+crash: $(INSTALLED) $(VENV)/.group-test planted ## kill, cut off and damage stores: real processes; some tests need root
+	$(BIN)/python -m pytest tests/crash -o faulthandler_timeout=600 --junitxml=target/crash-report.xml
+
+soak: $(INSTALLED) $(VENV)/.group-test planted ## the same for long, by new seeds: [MINUTES=n] [SEED=n]
+	$(BIN)/python scripts/soak.py --minutes '$(or $(MINUTES),60)' --seed '$(or $(SEED),1)'
 
 check: check-rust check-types check-house docs ## formats, lints, types, stubs, layers, the public API, the docs
 

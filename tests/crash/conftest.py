@@ -17,10 +17,12 @@ def zygote() -> Iterator[Zygote]:
 
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Tell:
-    """Reports a line of what was done: on the terminal and in the JUnit file."""
+    """See `Tell`."""
 
-    def line(text: str) -> None:
-        record_property("crash", text)
-        print(text)
+    def report(line: str, /, **counts: int) -> None:
+        record_property("crash", line)
+        for name, count in counts.items():
+            record_property(f"count:{name}", count)
+        print(line)
 
-    return line
+    return report

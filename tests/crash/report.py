@@ -1,8 +1,11 @@
-"""What a test of crashes saw, for its report: a line on the terminal and a property in the JUnit file."""
+"""How a test of crashes reports what it did: a line on the terminal, and properties in the JUnit file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
-Tell = Callable[[str], None]
-"""Reports one line."""
+
+class Tell(Protocol):
+    """Reports one line, and the numbers in it by their names, which a soak adds up."""
+
+    def __call__(self, line: str, /, **counts: int) -> None: ...

@@ -84,4 +84,5 @@ def test_a_call_that_fails(subject: str, kind: str, zygote: Zygote, tmp_path: Pa
         failures += failed
     assert strikes > STEPS / CI_STEP[subject] / 2, f"only {strikes} calls were seen: the shim is blind"
     assert failures or kind in {"short", "EINTR"}, "no error was ever noticed"
-    tell(f"{subject}, {kind}: {strikes} calls failed, the service stopped at {failures} of them")
+    line = f"{subject}, {kind}: {strikes} calls failed, the service stopped at {failures} of them"
+    tell(line, failing_calls=strikes)

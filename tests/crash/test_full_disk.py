@@ -72,4 +72,7 @@ def test_a_full_disk(subject: str, room: int, disk: Path, zygote: Zygote, tmp_pa
     verdicts = case.verify()
     assert not verdicts, case.explain(verdicts)
     kept = sum(call.ok for call in full)
-    tell(f"{subject}, {room} MiB: full after {kept} calls, opened again in the same process, nothing lost")
+    tell(
+        f"{subject}, {room} MiB: full after {kept} calls, opened again in the same process, nothing lost",
+        full_disks=1,
+    )

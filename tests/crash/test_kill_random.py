@@ -59,4 +59,4 @@ def test_a_kill_at_any_moment(subject: str, level: str, zygote: Zygote, tmp_path
     assert case is not None
     calls += case.calls()
     assert calls > kills, "the victims hardly worked"
-    tell(f"{subject} at {level}: {kills} kills, {calls} calls journaled")
+    tell(f"{subject} at {level}: {kills} kills, {calls} calls journaled", kills=kills, calls=calls)

@@ -54,7 +54,7 @@ def test_a_kill_before_every_call_of_a_life(subject: str, zygote: Zygote, tmp_pa
     """Wherever it dies, what was acknowledged is there, and the store opens."""
     cuts = sweep(zygote, tmp_path, subject, every(CI_STEP[subject]), "kill", "all")
     assert cuts > STEPS / CI_STEP[subject], f"only {cuts} calls were seen: the shim is blind"
-    tell(f"{subject}: killed before each of {cuts} storage calls")
+    tell(f"{subject}: killed before each of {cuts} storage calls", cuts=cuts)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -64,7 +64,7 @@ def test_a_kill_within_every_write_of_a_life(
     """A write of which only the first half was done looks to a store like none that it ever made."""
     cuts = sweep(zygote, tmp_path, subject, every(CI_STEP[subject]), "half", "moving")
     assert cuts > STEPS / CI_STEP[subject] / 2, f"only {cuts} writes were seen: the shim is blind"
-    tell(f"{subject}: killed within each of {cuts} writes")
+    tell(f"{subject}: killed within each of {cuts} writes", cuts=cuts)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -87,4 +87,4 @@ def test_a_kill_at_every_call_of_a_recovery(subject: str, zygote: Zygote, tmp_pa
             calls += 1
         shutil.rmtree(first.folder)
     assert lives > 1 and calls > lives, "no recovery was cut: the shim is blind"
-    tell(f"{subject}: {lives} recoveries, killed before each of {calls} calls")
+    tell(f"{subject}: {lives} recoveries, killed before each of {calls} calls", recoveries=lives, cuts=calls)

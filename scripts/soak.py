@@ -1,0 +1,139 @@
+"""Runs the tests of crashes for long, each round by a new seed, and adds what they did to committed totals.
+
+Parts take turns until the time is over. A round that was cut short is not counted; the next soak goes on with
+the seeds after the last counted one. A failure is written down with its seed; the soak then ends with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+ROOT = Path(__file__).resolve().parents[1]
+TOTALS = Path("docs/reliability/totals.json")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tests that are run together, and the settings that make a round of them long."""
+
+    name: str
+    tests: str
+    """What pytest is to select, after `tests/crash/`."""
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+
+
+PARTS = [
+    Part("random kills", "test_kill_random.py", {"JOBQ_CRASH_COUNT": "200"}),
+    Part("kill at every call", "test_kill_sweep.py"),
+    Part("failing calls", "test_errors.py"),
+    Part("full disk", "test_full_disk.py"),
+]
+
+
+def outcome(report: Path) -> tuple[Counter[str], list[str]]:
+    """The numbers that the tests told, added up, and what failed."""
+    counts: Counter[str] = Counter()
+    failures: list[str] = []
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314
+        for told in case.iter("property"):
+            name = told.get("name", "")
+            if name.startswith("count:"):
+                counts[name.removeprefix("count:")] += int(told.get("value", "0"))
+        faults = [*case.iter("failure"), *case.iter("error")]
+        failures += [f"{case.get('name')}: {fault.get('message', '')[:2000]}" for fault in faults]
+        if case.find("skipped") is not None:
+            failures.append(f"{case.get('name')}: skipped, so not tested")
+        counts["tests"] += 1
+    return counts, failures
+
+
+def run(part: Part, seed: str, seconds: float) -> tuple[Counter[str], list[str]] | None:
+    """One round; None when it was cut short because the time is over."""
+    report = ROOT / "target" / "soak-report.xml"
+    report.unlink(missing_ok=True)
+    settings = {"JOBQ_CRASH_EFFORT": "soak", "JOBQ_CRASH_SEED": seed, **part.settings}
+    command = [sys.executable, "-m", "pytest", "-q", *(f"tests/crash/{test}" for test in part.tests.split())]
+    options = ["-o", "faulthandler_timeout=3600", f"--junitxml={report}", "-p", "no:cacheprovider"]
+    process = subprocess.Popen([*command, *options], cwd=ROOT, env=os.environ | settings)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)  # so that what is mounted is unmounted
+        process.wait(120)
+        return None
+    if not report.exists():
+        return Counter(), [f"pytest ended with {process.returncode} and wrote no report"]
+    return outcome(report)
+
+
+def commit() -> str:
+    """What was tested."""
+    asked = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def add(totals: dict[str, Any], part: str, round_: dict[str, Any]) -> None:
+    """Count a round in."""
+    kept = totals.setdefault("parts", {}).setdefault(part, {"rounds": 0, "minutes": 0.0, "counts": {}})
+    kept["rounds"] += 1
+    kept["minutes"] = round(kept["minutes"] + round_["seconds"] / 60, 1)
+    for name, count in round_["counts"].items():
+        kept["counts"][name] = kept["counts"].get(name, 0) + count
+    commits = kept.setdefault("commits", {})
+    commits[round_["commit"]] = commits.get(round_["commit"], 0) + 1
+    kept.setdefault("seeds", []).append(round_["seed"])
+    kept.setdefault("failures", []).extend(round_["failures"])
+
+
+def write(totals: dict[str, Any], path: Path) -> None:
+    """All or nothing: a soak may be interrupted at any moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(totals, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def soak(minutes: float, seed: int, path: Path) -> int:
+    """Take the parts in turn; those with the fewest rounds first."""
+    end = time.monotonic() + 60 * minutes
+    totals: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    failed = False
+    while time.monotonic() < end:
+        done = totals.get("parts", {})
+        part = min(PARTS, key=lambda part: done.get(part.name, {"minutes": 0.0})["minutes"])
+        word = f"{seed}.{done.get(part.name, {'rounds': 0})['rounds'] + 1}"
+        began = time.monotonic()
+        ended = run(part, word, end - began)
+        if ended is None:
+            break
+        counts, failures = ended
+        failures = [f"seed {word}: {failure}" for failure in failures]
+        took = time.monotonic() - began
+        told = {"seconds": took, "counts": counts, "commit": commit(), "seed": word, "failures": failures}
+        add(totals, part.name, told)
+        write(totals, path)
+        failed = failed or bool(failures)
+        print(
+            f"soak: {part.name}, seed {word}: {dict(counts)}, {len(failures)} failures, {took:.0f} s",
+            flush=True,
+        )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    asked = parser.parse_args()
+    sys.exit(soak(asked.minutes, asked.seed, ROOT / TOTALS))
