@@ -21,11 +21,13 @@ class Fault:
     at: int = 0
     """Counted from 1; 0: nothing happens, calls are only counted."""
     mode: str = "kill"
-    """kill, half, error or short."""
+    """kill, half, error, short or skip."""
     errno: int = numbers.EIO
     sticky: bool = False
     kinds: str = "all"
-    """Which calls count: all (that open or change), moving (write and its like), reads."""
+    """Which calls count: all (that open or change), moving (write and its like), reads, or one of KINDS."""
+    match: str = ""
+    """Of renames, only those whose new path has this in it."""
     tally: Path | None = None
 
     def environment(self) -> dict[str, str]:
@@ -38,6 +40,7 @@ class Fault:
             "JOBQ_FAULT_ERRNO": str(self.errno),
             "JOBQ_FAULT_STICKY": "1" if self.sticky else "0",
             "JOBQ_FAULT_KINDS": self.kinds,
+            "JOBQ_FAULT_MATCH": self.match,
             "JOBQ_FAULT_TALLY": str(self.tally or ""),
         }
 

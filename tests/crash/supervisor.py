@@ -140,9 +140,9 @@ class Case:
             self.deaths.append(Death(plan.run, time.monotonic()))
         return code
 
-    def verify(self, **more: object) -> list[Verdict]:
+    def verify(self, settings: Mapping[str, str] | None = None, **more: object) -> list[Verdict]:
         """Look, and judge."""
-        seen = look(self.launch, self.plan(**more))
+        seen = look(self.launch, self.plan(**more), settings)
         return judge(History(read(self.journal)), self.deaths, seen, self.promise)
 
     def calls(self) -> int:

@@ -10,6 +10,7 @@ import errno
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,14 +27,14 @@ from .victim import FAILED
 STEPS = 60
 CI_STEP = {"sled": 3, "sqlite": 9}
 """In CI about each which call fails."""
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "EIO": {"mode": "error", "errno": errno.EIO},
     "EIO from then on": {"mode": "error", "errno": errno.EIO, "sticky": True},
     "ENOSPC": {"mode": "error", "errno": errno.ENOSPC},
     "ENOSPC from then on": {"mode": "error", "errno": errno.ENOSPC, "sticky": True},
     "short": {"mode": "short", "kinds": "moving"},
 }
-MORE = {
+MORE: dict[str, dict[str, Any]] = {
     name: {"mode": "error", "errno": getattr(errno, name)}
     for name in ("EDQUOT", "EMFILE", "EFBIG", "EINTR", "EROFS", "EACCES")
 }

@@ -5,12 +5,15 @@ A harness that passes whatever a store does proves nothing when it passes.
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from .effort import SEED
 from .faults import Fault
 from .launch import DEADLINE, Zygote
+from .subjects import SUBJECTS
 from .supervisor import Case
 
 CAUGHT = {
@@ -47,3 +50,24 @@ def test_where_nothing_is_planted_nothing_is_caught(zygote: Zygote, tmp_path: Pa
     """The same lives and kills on the honest store: what is found above is the fault and nothing else."""
     for seed in SEEDS:
         assert not verdicts_on(zygote, tmp_path / f"{seed}", "sqlite", seed)
+
+
+@pytest.mark.skipif("sled" not in SUBJECTS, reason="this build of jobq has no store of its own")
+def test_a_torn_snapshot_left_behind_is_caught(zygote: Zygote, tmp_path: Path) -> None:
+    """A kill in a window of three system calls leaves one; a store that does not set it aside is dead."""
+    first = Case(tmp_path / "first", "sled", "always", SEED, launch=zygote)
+    with first.victim(steps=3) as victim:
+        assert victim.finish(DEADLINE)[0] == 0
+    for at in count(1):
+        case = first.copy(tmp_path / f"{at}")
+        killed = case.recover(Fault(store=case.store, at=at).environment()) == -9
+        assert killed, "no kill left one that matters: the sweep misses the window"
+        if not list(case.store.rglob("snap.*.generating")):
+            continue
+        other = case.copy(tmp_path / f"{at}-kept")
+        assert not case.verify()
+        kept = Fault(
+            store=other.store, at=1, mode="skip", kinds="rename", match="aside/unfinished", sticky=True
+        )
+        if {verdict.kind for verdict in other.verify(kept.environment())} == {"OPEN"}:
+            return

@@ -188,6 +188,17 @@ def test_two_holders_and_an_old_token_are_told() -> None:
     assert book.kinds(seen(shown("x", 1, "done"))) == {"OVERLAP", "FENCE"}
 
 
+def test_a_holder_who_died_unnoticed_is_told() -> None:
+    """A job that kills its process at once would be tried for ever."""
+    book = Book()
+    book.enqueue("x", 1)
+    book.reserve((1, 7, "x"))
+    assert book.kinds(seen(shown("x", 1, crashes=0)), Promise(leases=True)) == {"FORGOTTEN"}
+    assert book.kinds(seen(shown("x", 1, crashes=1)), Promise(leases=True)) == set()
+    book.add("release", None, id=1, token=7, delay=0)
+    assert book.kinds(seen(shown("x", 1, crashes=0)), Promise(leases=True)) == set()
+
+
 def test_a_drain_out_of_order_or_short_is_told() -> None:
     """Strict order holds over a crash too, and what is ready must come."""
     book = Book()

@@ -13,6 +13,7 @@
 | a token or id not above all told before | | TOKEN, ID |
 | earlier and as urgent, delivered later | | ORDER |
 | live, and not delivered by a whole drain | | STUCK |
+| granted, and nothing since | without a crash charged | FORGOTTEN, if leases survive |
 | a payload, record, index or counter that is wrong | | DAMAGED, FAULT |
 | does not open, or takes too long | | OPEN |
 """
@@ -52,6 +53,8 @@ class Promise:
 
     window: float = 0.0
     """Seconds before the crash whose acknowledged calls may be lost, as a suffix."""
+    leases: bool = False
+    """Who was reserved at the crash is known at open, whatever else is lost."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def judge(
     verdicts = [Verdict("FAULT", fault) for fault in seen.faults]
     if seen.seconds > OPENING:
         verdicts.append(Verdict("OPEN", f"took {seen.seconds:.1f} s"))
+    promise = promise or Promise()
     past = History([call for call in history.calls if call.run < seen.run])
     verdicts += _identities(past, seen)
     present = {job.label["key"]: job for job in seen.jobs if job.label is not None}
@@ -78,10 +82,12 @@ def judge(
     for story in past.stories.values():
         if story.id not in damaged:
             verdicts += _one(story, present.get(story.key), past, deaths)
+            if promise.leases:
+                verdicts += _forgotten(story, present.get(story.key), deaths)
     verdicts += _pauses(past, seen)
     verdicts += _drain(past, seen)
     verdicts += [Verdict(*breach) for breach in laws(history)]
-    return _forgive(verdicts, past, present, deaths, promise or Promise())
+    return _forgive(verdicts, past, present, deaths, promise)
 
 
 def _identities(past: History, seen: Observation) -> Iterator[Verdict]:
@@ -126,6 +132,18 @@ def _one(story: Story, job: Seen | None, past: History, deaths: list[Death]) -> 
         yield Verdict("LOST" if state == ABSENT else "FORGED", what, expected.decided)
     else:
         yield Verdict("LOST" if state == ABSENT else "UNDONE", what, expected.decided)
+
+
+def _forgotten(story: Story, job: Seen | None, deaths: list[Death]) -> Iterator[Verdict]:
+    """A job that was surely held when a run died has been charged for it."""
+    if job is None or not story.grants or job.status not in {"ready", "delayed", "reserved"}:
+        return
+    last = max(story.grants, key=lambda grant: grant.token)
+    touched = any((call.ended or call.began) > last.call.began for call in story.calls)
+    if not touched and job.crashes == 0 and any(death.run == last.call.run for death in deaths):
+        yield Verdict(
+            "FORGOTTEN", f"job {job.id} was held under {last.token} at the crash, and is not charged"
+        )
 
 
 def _crashes(story: Story, past: History, deaths: list[Death]) -> int:

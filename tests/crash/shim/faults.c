@@ -3,9 +3,12 @@
  *
  * JOBQ_FAULT_DIR    absolute folder whose calls are counted
  * JOBQ_FAULT_TALLY  file of 64-bit counters, one per kind of call in the order of KINDS, kept up to date live
- * JOBQ_FAULT_KINDS  which calls count: "all" that open or change (default), "moving" (write and its like), "reads"
+ * JOBQ_FAULT_KINDS  which calls count: "all" that open or change (default), "moving" (write and its like), "reads", or the
+ *                   name of one kind
+ * JOBQ_FAULT_MATCH  of renames, only those whose new path has this in it
  * JOBQ_FAULT_AT     which call, from 1; 0: none
- * JOBQ_FAULT_MODE   "kill", "half" (half of a write, then kill), "error", "short" (half of a write, no error)
+ * JOBQ_FAULT_MODE   "kill", "half" (half of a write, then kill), "error", "short" (half of a write, no error),
+ *                   "skip" (nothing is done, and success is told)
  * JOBQ_FAULT_ERRNO  number, for "error"
  * JOBQ_FAULT_STICKY "1": every call from the n-th on
  *
@@ -38,8 +41,10 @@
     X(read) X(pread64) X(readv) X(preadv)
 #define NAME(kind) K_##kind,
 enum kind { KINDS(NAME) KIND_COUNT };
+#define TEXT(kind) #kind,
+static const char *const names[] = {KINDS(TEXT)};
 
-enum mode { M_NONE, M_KILL, M_HALF, M_ERROR, M_SHORT };
+enum mode { M_NONE, M_KILL, M_HALF, M_ERROR, M_SHORT, M_SKIP };
 enum { FDS = 65536 };
 
 static char folder[PATH_MAX];
@@ -48,7 +53,9 @@ static enum mode mode;
 static uint64_t at;
 static int error_number;
 static bool sticky;
-static enum { C_ALL, C_MOVING, C_READS } chosen;
+static enum { C_ALL, C_MOVING, C_READS, C_ONE } chosen;
+static enum kind the_one;
+static char match[256];
 static atomic_uchar inside[FDS]; /* 1: this descriptor is of a file or folder under the folder */
 static _Atomic uint64_t counted; /* calls of the chosen kinds */
 static _Atomic uint64_t own_tally[KIND_COUNT];
@@ -78,12 +85,19 @@ __attribute__((constructor)) void jobq_faults_prepare(void) {
            : !strcmp(how, "half")  ? M_HALF
            : !strcmp(how, "error") ? M_ERROR
            : !strcmp(how, "short") ? M_SHORT
+           : !strcmp(how, "skip")  ? M_SKIP
                                    : M_NONE;
     at = strtoull(setting("JOBQ_FAULT_AT"), NULL, 10);
     error_number = atoi(setting("JOBQ_FAULT_ERRNO"));
     sticky = !strcmp(setting("JOBQ_FAULT_STICKY"), "1");
     const char *kinds = setting("JOBQ_FAULT_KINDS");
     chosen = !strcmp(kinds, "moving") ? C_MOVING : !strcmp(kinds, "reads") ? C_READS : C_ALL;
+    for (int kind = 0; kind < KIND_COUNT; kind++)
+        if (!strcmp(kinds, names[kind])) {
+            chosen = C_ONE;
+            the_one = kind;
+        }
+    snprintf(match, sizeof match, "%s", setting("JOBQ_FAULT_MATCH"));
     if (*setting("JOBQ_FAULT_TALLY"))
         map_tally(setting("JOBQ_FAULT_TALLY"));
     folder_length = strlen(folder); /* last: nothing is counted before */
@@ -119,6 +133,8 @@ static void die(void) {
 
 static bool counts(enum kind kind) {
     switch (chosen) {
+    case C_ONE:
+        return kind == the_one;
     case C_READS:
         return kind >= K_read;
     case C_MOVING:
@@ -129,15 +145,17 @@ static bool counts(enum kind kind) {
 }
 
 /* Count a call; what is to happen to it. */
-static enum mode strike(enum kind kind) {
+static enum mode strike_on(enum kind kind, const char *path) {
     atomic_fetch_add(&tally[kind], 1);
-    if (!counts(kind))
+    if (!counts(kind) || (match[0] && (path == NULL || strstr(path, match) == NULL)))
         return M_NONE;
     uint64_t number = atomic_fetch_add(&counted, 1) + 1;
     if (at == 0 || (sticky ? number < at : number != at))
         return M_NONE;
     return mode;
 }
+
+static enum mode strike(enum kind kind) { return strike_on(kind, NULL); }
 
 #define REAL(name) ((__typeof__(&name))real(#name))
 static void *real(const char *name) {
@@ -147,17 +165,20 @@ static void *real(const char *name) {
     return found;
 }
 
-/* A call that moves no bytes: all modes but "error" and "short" kill. */
-#define PLAIN(kind, concerned, call)                                                                                   \
+/* A call that moves no bytes. */
+#define PLAIN(kind, concerned, call) PLAIN_ON(kind, NULL, concerned, call)
+#define PLAIN_ON(kind, path, concerned, call)                                                                          \
     do {                                                                                                               \
         if (concerned) {                                                                                               \
-            enum mode hit = strike(kind);                                                                              \
+            enum mode hit = strike_on(kind, path);                                                                            \
             if (hit == M_KILL || hit == M_HALF)                                                                        \
                 die();                                                                                                 \
             if (hit == M_ERROR) {                                                                                      \
                 errno = error_number;                                                                                  \
                 return -1;                                                                                             \
             }                                                                                                          \
+            if (hit == M_SKIP)                                                                                         \
+                return 0;                                                                                              \
         }                                                                                                              \
         return call;                                                                                                   \
     } while (0)
@@ -359,12 +380,14 @@ int posix_fallocate(int fd, off_t from, off_t length) {
 }
 int posix_fallocate64(int fd, off_t from, off_t length) { return posix_fallocate(fd, from, length); }
 
-int rename(const char *from, const char *to) { PLAIN(K_rename, ours_at(AT_FDCWD, to), REAL(rename)(from, to)); }
+int rename(const char *from, const char *to) {
+    PLAIN_ON(K_rename, to, ours_at(AT_FDCWD, to), REAL(rename)(from, to));
+}
 int renameat(int from_fd, const char *from, int to_fd, const char *to) {
-    PLAIN(K_rename, ours_at(to_fd, to), REAL(renameat)(from_fd, from, to_fd, to));
+    PLAIN_ON(K_rename, to, ours_at(to_fd, to), REAL(renameat)(from_fd, from, to_fd, to));
 }
 int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
-    PLAIN(K_rename, ours_at(to_fd, to), REAL(renameat2)(from_fd, from, to_fd, to, flags));
+    PLAIN_ON(K_rename, to, ours_at(to_fd, to), REAL(renameat2)(from_fd, from, to_fd, to, flags));
 }
 int unlink(const char *path) { PLAIN(K_unlink, ours_at(AT_FDCWD, path), REAL(unlink)(path)); }
 int unlinkat(int fd, const char *path, int flags) {
