@@ -13,6 +13,10 @@ from .replay import Disk
 
 HERE = Path(__file__).resolve().parent
 DEADLINE = 120.0
+PYTHONPATH = os.pathsep.join(
+    [str(HERE.parent), str(HERE.parents[1] / "examples"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+"""Where a process of ours finds this package, the repository in SQLite, and what the tests themselves found."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ def record(command: Sequence[str], root: Path, scratch: Path, *, code: int = 0) 
         shutil.copytree(root, base)
     path = scratch / "stream"
     environment = os.environ | {
+        "PYTHONPATH": PYTHONPATH,
         "LD_PRELOAD": str(build.shim("record")),
         "JOBQ_RECORD_ROOT": str(root.resolve()),
         "JOBQ_RECORD_STREAM": str(path),
@@ -55,15 +60,7 @@ def record(command: Sequence[str], root: Path, scratch: Path, *, code: int = 0) 
 def record_python(module: str, *arguments: str, root: Path, scratch: Path) -> Recording:
     """Record `python -m crash.MODULE ARGUMENTS`."""
     command = [sys.executable, "-W", "error", "-X", "faulthandler", "-m", f"crash.{module}", *arguments]
-    old = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), *filter(None, [old])])
-    try:
-        return record(command, root, scratch)
-    finally:
-        if old is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = old
+    return record(command, root, scratch)
 
 
 def _check(recording: Recording, root: Path, scratch: Path) -> None:
