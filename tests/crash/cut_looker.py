@@ -83,17 +83,17 @@ class Looker:
             process.stdin.flush()
             line = self._lines.get(timeout=DEADLINE)
         except queue.Empty:
-            self._end()
+            self.end()
             return Found(error=f"HANG: no answer within {DEADLINE} s")
         except BrokenPipeError:
             line = ""
         if not line:
             code = process.wait(10)
-            self._end()
+            self.end()
             return Found(error=f"DEATH: exit status {code} after {time.monotonic() - began:.1f} s")
         found = Found(**json.loads(line))
         if found.error is not None:
-            self._end()
+            self.end()
         return found
 
     def _start(self) -> subprocess.Popen[str]:
@@ -119,7 +119,8 @@ class Looker:
         threading.Thread(target=read, daemon=True).start()
         return process
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the process; the next look begins another."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
@@ -133,7 +134,7 @@ class Looker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self.end()
 
 
 def main(subject: str) -> None:

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -87,7 +88,7 @@ class Victim:
     def note(self, call: str, between: list[int] | None = None) -> None:
         """Write down that this call has returned."""
         line = {"call": call, "state": self._picture.number, "between": between or []}
-        line |= {"id": self._id, "token": self._token}
+        line |= {"seconds": time.monotonic(), "id": self._id, "token": self._token}
         os.write(self._notes, json.dumps(line).encode() + b"\n")
 
     def _payload(self) -> bytes:

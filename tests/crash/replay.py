@@ -159,7 +159,10 @@ class Disk:
         self._link(new, node)
         if source is target:
             # One step of one folder: the name moved, whatever the prefix.
-            source.since[-1:] = [Step(self._count, new.rpartition("/")[2], node), Step(self._count, name, None)]
+            source.since[-1:] = [
+                Step(self._count, new.rpartition("/")[2], node),
+                Step(self._count, name, None),
+            ]
         else:
             source.since.append(Step(self._count, name, None, after=(target, self._count)))
 

@@ -150,9 +150,7 @@ def test_a_range_sync_a_failed_sync_and_one_that_has_not_returned_keep_nothing(t
         tmp_path,
     )
     assert kinds(recording)[Kind.RANGE_SYNCED] == 1
-    began = next(
-        i for i, e in enumerate(recording.events) if e.kind is Kind.SYNC_BEGAN and e.path == "f"
-    )
+    began = next(i for i, e in enumerate(recording.events) if e.kind is Kind.SYNC_BEGAN and e.path == "f")
     lost = {b"", bytes(512)}
     assert any(image["f"] in lost for image in images(recording, tmp_path, began + 1))
     assert all(image["f"] == b"a" * 512 for image in images(recording, tmp_path, began + 2))
@@ -212,7 +210,9 @@ def test_a_move_between_folders_never_loses_the_file(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
-    found = {tuple(sorted(name for name in image if name.endswith("f"))) for image in images(recording, tmp_path)}
+    found = {
+        tuple(sorted(name for name in image if name.endswith("f"))) for image in images(recording, tmp_path)
+    }
     assert found == {("x/f",), ("y/f",), ("x/f", "y/f")}
 
 
@@ -232,7 +232,9 @@ def test_a_stream_ends_where_the_process_was_killed(tmp_path: Path, signal: str)
 
 def test_the_recorder_changes_nothing_for_files_elsewhere(tmp_path: Path) -> None:
     """It sits in front of libc for the whole process: what is not in the folder must work as ever."""
-    code = "import os, sys; fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); os.write(fd, b'x'); os.fsync(fd)"
+    code = (
+        "import os, sys; fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); os.write(fd, b'x'); os.fsync(fd)"
+    )
     environment = {
         "LD_PRELOAD": str(build.shim("record")),
         "JOBQ_RECORD_ROOT": str(tmp_path / "root"),

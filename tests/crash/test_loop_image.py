@@ -1,0 +1,36 @@
+"""The model of the power-cut tests is held against a real file system: ext4, cut in the middle of its work.
+
+The recorder and its model could share a mistake. Here nothing is modelled: the kernel decides what had reached the
+device when the victim was stopped, ext4 replays its own journal, and the same judge looks at what is there.
+"""
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from . import build, loop_image
+from .power_cut import LEVELS
+
+CUTS = int(os.environ.get("JOBQ_LOOP_CUTS", "5"))
+
+
+@pytest.fixture(autouse=True)
+def _loop_devices() -> None:
+    loop_image.need_loop_devices()
+
+
+def test_a_real_file_system_cut_at_work_keeps_what_was_promised(
+    record_property: Callable[[str, object], None],
+) -> None:
+    """At `always` every acknowledged call; at the weaker levels the store opens, and only its end is missing."""
+    tally = loop_image.campaign(1, CUTS, levels=("always", *LEVELS, "always"))
+    record_property("loop image", f"{tally}")
+    assert not tally.failures, "\n".join(tally.failures)
+    assert tally.images == CUTS
+
+
+def test_without_its_syncs_the_same_store_is_found_out() -> None:
+    """Else the copies would hold what was never sent to the device, and every store would pass."""
+    tally = loop_image.campaign(1, 4, levels=("always",), shim=build.shim("no_sync"))
+    assert tally.failures
