@@ -1,7 +1,8 @@
-"""The process that opens what a cut has left: one image per line of stdin, one line of stdout says what it found.
+"""The process that opens what a cut has left: one image per line of stdin, one line of stdout says what it
+found.
 
-It lives as long as nothing fails in it, for a new process per image would cost more than the image. Its client
-ends it after the first error: what a failed store leaves behind in a process is not to be judged here.
+It lives as long as nothing fails in it, for a new process per image would cost more than the image. Its
+client ends it after the first error: what a failed store leaves behind in a process is not to be judged here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from .cut_victim import open_service
-from .picture import of_service
+from .picture import of_job, of_service
 
 DEADLINE = 60.0
 """Seconds for one image: several hundred times what one takes."""
@@ -35,10 +36,12 @@ class Found:
     """Of a job that was added after the look; and the token it was granted under."""
     token: int = 0
     seconds: float = 0.0
+    jobs: dict[int, int] = field(default_factory=dict)
+    """Each job's own number, where it was asked for."""
     error: str | None = None
 
 
-def look(subject: str, store: Path, level: str) -> Found:
+def look(subject: str, store: Path, level: str, *, jobs: bool = False) -> Found:
     """Open a store, take its picture, and take the next id and token."""
     found = Found()
     began = time.monotonic()
@@ -47,6 +50,8 @@ def look(subject: str, store: Path, level: str) -> Found:
             found.seconds = time.monotonic() - began
             found.faults = service.verify()
             found.state = of_service(service)
+            if jobs:
+                found.jobs = {info.id: of_job(info, service.payload(info.id)) for info in service.find()}
             for topic in service.topics():
                 stats = service.topic_stats(topic)
                 here = stats.ready + stats.delayed + stats.reserved + stats.done + stats.canceled
@@ -73,13 +78,13 @@ class Looker:
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def look(self, store: Path, level: str) -> Found:
+    def look(self, store: Path, level: str, *, jobs: bool = False) -> Found:
         """Have one image looked at. A process that dies, or does not answer in time, is an error found."""
         process = self._process or self._start()
         assert process.stdin is not None
         began = time.monotonic()
         try:
-            process.stdin.write(json.dumps([str(store), level]) + "\n")
+            process.stdin.write(json.dumps([str(store), level, jobs]) + "\n")
             process.stdin.flush()
             line = self._lines.get(timeout=DEADLINE)
         except queue.Empty:
@@ -92,6 +97,7 @@ class Looker:
             self.end()
             return Found(error=f"DEATH: exit status {code} after {time.monotonic() - began:.1f} s")
         found = Found(**json.loads(line))
+        found.jobs = {int(id): number for id, number in found.jobs.items()}
         if found.error is not None:
             self.end()
         return found
@@ -141,8 +147,8 @@ def main(subject: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing but answers goes to the client
     for line in sys.stdin:
-        store, level = json.loads(line)
-        answers.write(json.dumps(asdict(look(subject, Path(store), level))) + "\n")
+        store, level, jobs = json.loads(line)
+        answers.write(json.dumps(asdict(look(subject, Path(store), level, jobs=jobs))) + "\n")
         answers.flush()
 
 

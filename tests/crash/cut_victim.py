@@ -1,10 +1,11 @@
-"""The process whose disk is cut: works on a store in one thread, drawn by a seed, and notes each acknowledgement.
+"""The process whose disk is cut: works on a store in one thread, drawn by a seed, and notes each
+acknowledgement.
 
     python -m crash.cut_victim '{"subject": "sled", "store": ..., "level": "always", "work": "churn", ...}'
 
 After opening, and after each call that returned, a line of JSON goes to the file JOBQ_RECORD_NOTES, where the
-recorder puts it in order among the writes: what was called, the picture of the whole state, the highest id and
-token given out so far. A call that is written as several groups lists the pictures in between.
+recorder puts it in order among the writes: what was called, the picture of the whole state, the highest id
+and token given out so far. A call that is written as several groups lists the pictures in between.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ class Victim:
         payloads = [self._payload() for _ in range(self._chance.randint(2, 6))]
         self._added(self._service.enqueue_many(self._topic(), payloads))
 
-    def _added(self, ids: list[int]) -> None:
+    def _added(self, ids: Sequence[int]) -> None:
         self._live += ids
         self._id = max(self._id, *ids)
         between = [self._picture.job(id) for id in ids]

@@ -1,8 +1,8 @@
 """Power cuts of a real file system: ext4 in a file of its own, copied while the victim is stopped at work.
 
-What the kernel had not yet sent to the device is not in the copy, as it would not be on a disk that lost power.
-Nothing is frozen or synced first: fsfreeze would write everything out and make the test blind. The image's own
-file lies in memory, where a copy sees every byte that the device was given.
+What the kernel had not yet sent to the device is not in the copy, as it would not be on a disk that lost
+power. Nothing is frozen or synced first: fsfreeze would write everything out and make the test blind. The
+image's own file lies in memory, where a copy sees every byte that the device was given.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The whole state of a service as one number, so that two states can be compared by what they hold.
 
 The sum of a hash per job and per paused topic: it can follow a change without a look at everything, and it is
-the same in whatever order the jobs are met. Left out is what a crash may change: attempts, crashes, and whether a
-job is reserved, for then it is ready again.
+the same in whatever order the jobs are met. Left out is what a crash may change: attempts, crashes, and
+whether a job is reserved, for then it is ready again.
 """
 
 from __future__ import annotations

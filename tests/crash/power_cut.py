@@ -1,7 +1,7 @@
 """Power cuts by record and replay: works on a store, cuts it in many places, and judges what each cut left.
 
-A chain is one store over several lives: each begins on an image that a cut of the life before has left, works,
-and is cut in many places itself, its recovery included. Everything follows from the seed.
+A chain is one store over several lives: each begins on an image that a cut of the life before has left,
+works, and is cut in many places itself, its recovery included. Everything follows from the seed.
 """
 
 from __future__ import annotations
@@ -135,9 +135,8 @@ def cut_life(life: Life, cuts: Iterable[int], seed: str, scratch: Path, looker: 
         found = looker.look(image / inner(life.task.subject), life.task.level)
         wrong = life.promises.judge(found, life.told(cut), life.moment(cut), tally)
         if wrong is not None:
-            tally.failures.append(
-                f"{life.task.to_json()}, image {seed}-{number}, cut after event {cut} of {len(events)}: {wrong}"
-            )
+            where = f"image {seed}-{number}, cut after event {cut} of {len(events)}"
+            tally.failures.append(f"{life.task.to_json()}, {where}: {wrong}")
         shutil.rmtree(image)
     return tally
 

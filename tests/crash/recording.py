@@ -1,4 +1,4 @@
-"""Runs a program under shim/record.c and keeps what it did: the tree it began with, and its stream of events."""
+"""Runs a program under shim/record.c and keeps what it did: the tree before it, and its stream of events."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ DEADLINE = 120.0
 PYTHONPATH = os.pathsep.join(
     [str(HERE.parent), str(HERE.parents[1] / "examples"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
-"""Where a process of ours finds this package, the repository in SQLite, and what the tests themselves found."""
+"""Where a process of ours finds this package, the repository in SQLite, and what the tests found."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def record(command: Sequence[str], root: Path, scratch: Path, *, code: int = 0) 
     """Run the command over the folder `root` and return what it did; `scratch` takes what must be kept.
 
     It is told its notes' file by JOBQ_RECORD_NOTES, and must exit with this code within the deadline.
-    AssertionError when the stream, replayed whole, does not give the tree that is there: then something went past
-    the recorder, and no image built from it would mean anything.
+    AssertionError when the stream, replayed whole, does not give the tree that is there: then something went
+    past the recorder, and no image built from it would mean anything.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     root.mkdir(exist_ok=True)

@@ -1,15 +1,16 @@
 """What a power cut may leave of the files that a recorded process wrote: the model, and its images.
 
 The model is stricter than any one file system. At the moment of the cut
-  file contents   what a completed fsync or fdatasync of the file covered is there. Of what was written since, each
-                  sector (512 bytes or 4 KiB, one size per image) holds its synced bytes, its newest ones, or any in
-                  between, alone; what never had bytes reads as zeros;
-  file sizes      the synced one, or any that lies between it and the newest, or between two it went through;
-  names           the changes of a folder since its last completed fsync (create, mkdir, rename, unlink, rmdir)
-                  happened up to some point, and not after it. A file's name is durable by its folder's fsync alone,
-                  never by the file's own. A rename is never half done: the new name is there before the old one goes;
-  sync            covers what came before it began, and only once it has returned without error. sync_file_range
-                  covers nothing.
+  contents   what a completed fsync or fdatasync of a file covered is there. Of what was written since,
+             each sector (512 bytes or 4 KiB, one size per image) holds its synced bytes, its newest ones, or
+             any in between, alone; what never had bytes reads as zeros. One image in four keeps instead each
+             file's writes up to some point, and none after it.
+  sizes      the synced one, or any between two that the file went through since.
+  names      what was done to a folder since its last completed fsync (create, mkdir, rename, unlink, rmdir)
+             happened up to some point, and not after it. Only its folder's fsync makes a name durable, never
+             the file's own. A rename is never half done; between two folders the new name comes first.
+  a sync     covers what came before it began, once it has returned without error. sync_file_range covers
+             nothing.
 The drive is taken at its word: what it said it had written is there.
 """
 
@@ -45,7 +46,7 @@ class File:
 
 @dataclass(slots=True)
 class Step:
-    """Of a folder: a name that now means this node, or none. `after` is a step elsewhere that must have come."""
+    """Of a folder: a name that now means this node, or none. `after` is a step elsewhere that comes first."""
 
     at: int
     name: str
@@ -83,25 +84,30 @@ class Disk:
         match event.kind:
             case Kind.NOTE | Kind.RANGE_SYNCED:
                 pass
-            case Kind.OPENED:
-                self._nodes[event.inode] = self._at(event.path)
-            case Kind.CREATED:
-                self._nodes[event.inode] = self._link(event.path, File())
-            case Kind.MADE_FOLDER:
-                self._nodes[event.inode] = self._link(event.path, Folder())
-            case Kind.WROTE | Kind.RESIZED:
-                self._change(self._file(event), event)
-            case Kind.RENAMED:
-                self._rename(event.path, event.second)
-            case Kind.UNLINKED | Kind.REMOVED_FOLDER:
-                self._unlink(event.path)
             case Kind.SYNC_BEGAN:
                 self._syncs[event.serial] = (self._nodes[event.inode], self._count)
             case Kind.SYNC_ENDED:
                 node, began = self._syncs.pop(event.serial)
                 if not event.failed:
                     _sync(node, began)
-            case Kind.UNKNOWN:
+            case Kind.WROTE | Kind.RESIZED:
+                self._change(self._file(event), event)
+            case _:
+                self._name(event)
+
+    def _name(self, event: Event) -> None:
+        match event.kind:
+            case Kind.OPENED:
+                self._nodes[event.inode] = self._at(event.path)
+            case Kind.CREATED:
+                self._nodes[event.inode] = self._link(event.path, File())
+            case Kind.MADE_FOLDER:
+                self._nodes[event.inode] = self._link(event.path, Folder())
+            case Kind.RENAMED:
+                self._rename(event.path, event.second)
+            case Kind.UNLINKED | Kind.REMOVED_FOLDER:
+                self._unlink(event.path)
+            case _:
                 raise NotImplementedError(f"the model has no word for what was done to {event.path!r}")
 
     def newest(self, folder: Path) -> None:
@@ -169,9 +175,10 @@ class Disk:
 
 def _read_folder(folder: Folder, path: Path) -> None:
     for entry in sorted(path.iterdir()):
+        node: Node
         if entry.is_dir():
-            node: Node = Folder()
-            _read_folder(node, entry)
+            node = inner = Folder()
+            _read_folder(inner, entry)
         else:
             content = bytearray(entry.read_bytes())
             node = File(content, [], len(content))

@@ -78,7 +78,7 @@ def without_syncs(events: list[Event], file: str) -> list[Event]:
 
 
 def with_rare_syncs(events: list[Event], file: str, every: int) -> list[Event]:
-    """The stream of the same program, had it synced its files of this name only after `every` written bytes."""
+    """The stream of the same program, had it synced its files of this name once per `every` bytes."""
     kept: list[Event] = []
     written, serials = 0, set[int]()
     for event in events:
@@ -97,7 +97,7 @@ def with_rare_syncs(events: list[Event], file: str, every: int) -> list[Event]:
 
 
 def with_writes_before_syncs(events: list[Event], file: str, synced: str) -> list[Event]:
-    """The stream of the same program, had each write to `file` come before the sync of `synced` it followed."""
+    """The stream of the same program, had its writes to `file` come before the sync of `synced`."""
     kept: list[Event] = []
     began: int | None = None
     for event in events:

@@ -1,7 +1,8 @@
 """The model of the power-cut tests is held against a real file system: ext4, cut in the middle of its work.
 
-The recorder and its model could share a mistake. Here nothing is modelled: the kernel decides what had reached the
-device when the victim was stopped, ext4 replays its own journal, and the same judge looks at what is there.
+The recorder and its model could share a mistake. Here nothing is modelled: the kernel decides what had
+reached the device when the victim was stopped, ext4 replays its own journal, and the same judge looks at what
+is there.
 """
 
 import os
@@ -23,7 +24,7 @@ def _loop_devices() -> None:
 def test_a_real_file_system_cut_at_work_keeps_what_was_promised(
     record_property: Callable[[str, object], None],
 ) -> None:
-    """At `always` every acknowledged call; at the weaker levels the store opens, and only its end is missing."""
+    """At `always` every acknowledged call; at the weaker levels the store opens, and only an end is gone."""
     tally = loop_image.campaign(1, CUTS, levels=("always", *LEVELS, "always"))
     record_property("loop image", f"{tally}")
     assert not tally.failures, "\n".join(tally.failures)

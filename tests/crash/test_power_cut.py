@@ -20,7 +20,7 @@ SEED = int(os.environ.get("JOBQ_CUT_SEED", "1"))
 def test_every_image_opens_and_holds_what_its_level_promises(
     level: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """The whole state is that after one of the calls, and ids and tokens go on above all that were given out."""
+    """The whole state is that after one of the calls, and ids and tokens go on above all given out before."""
     count = -(-IMAGES // 3)
     tally = campaign(SEED, count, levels=(level,))
     record_property(f"power cuts at {level}", f"{tally}")

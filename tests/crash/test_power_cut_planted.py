@@ -1,7 +1,7 @@
 """The power-cut harness is blind to none of the ways to break a store that it is there to find.
 
-Each is planted in the recorded stream of a sound store: the syncs it would not have made are taken out, or its
-writes put into another order. A harness that passes these would pass anything.
+Each is planted in the recorded stream of a sound store: the syncs it would not have made are taken out, or
+its writes put into another order. A harness that passes these would pass anything.
 """
 
 from __future__ import annotations

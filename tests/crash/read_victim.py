@@ -1,0 +1,60 @@
+"""The process whose disk fails a read in the middle of a commit.
+
+    python -m crash.read_victim build STORE         fills a store beyond what its cache holds
+    python -m crash.read_victim delete STORE N      deletes jobs all over it in one batch, whose N-th read
+    fails
+
+Under shim/reads.c. Prints one line of JSON: how it went, and how many reads the batch made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import random
+import sys
+from pathlib import Path
+
+import jobq
+
+from .cut_victim import open_service
+from .picture import Picture
+
+JOBS = 3_000
+SIZE = 16_000
+"""Together half as much again as sled's cache of 32 MiB."""
+BATCH = 40
+
+
+def build(store: Path) -> dict[str, object]:
+    """Fill a store."""
+    chance = random.Random(0)
+    with open_service("sled", store, "never") as service:
+        for _ in range(JOBS // 100):
+            service.enqueue_many("a", [chance.randbytes(SIZE) for _ in range(100)])
+        return {"state": Picture(service).number}
+
+
+def delete(store: Path, which: int) -> dict[str, object]:
+    """Delete under a failing read; then close, as a program does that met an error."""
+    shim = ctypes.CDLL(None)
+    service = open_service("sled", store, "always")
+    ids = random.Random(1).sample([info.id for info in service.find()], BATCH)
+    shim.jobq_reads_arm(ctypes.c_long(which))
+    outcome = "done"
+    try:
+        service.delete(ids)
+    except jobq.RepositoryError as error:
+        outcome = type(error).__name__
+    reads = shim.jobq_reads_seen()
+    shim.jobq_reads_arm(ctypes.c_long(0))
+    try:
+        service.close()
+    except jobq.RepositoryError:
+        assert outcome != "done", "the commit succeeded, and the close did not"
+    return {"outcome": outcome, "reads": reads}
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[2])
+    print(json.dumps(build(path) if sys.argv[1] == "build" else delete(path, int(sys.argv[3]))))
