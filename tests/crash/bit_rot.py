@@ -79,13 +79,13 @@ class Damage:
             file.write(bytes([old ^ 1 << self.bit]))
 
 
-def make(seed: int, folder: Path, *, close: bool, subject: str = "sled") -> Store:
+def make(seed: int, folder: Path, *, close: bool) -> Store:
     """A store after a few hundred steps, closed or killed."""
     root, notes = folder / "root", folder / "notes"
     root.mkdir()
     task = Task(
-        subject=subject,
-        store=str(root / inner(subject)),
+        subject="sled",
+        store=str(root / inner("sled")),
         level="always",
         work="compaction",
         seed=seed,
@@ -142,24 +142,22 @@ def rot(store: Store, damage: Damage, looker: Looker, copy: Path, verdicts: Verd
     return found.error is not None
 
 
-def campaign(seed: int, flips: int, cuts: int, *, close: bool, subject: str = "sled") -> Verdicts:
+def campaign(seed: int, flips: int, cuts: int, verdicts: Verdicts, *, close: bool) -> None:
     """So many flips and truncations of one store that was killed, or closed."""
-    verdicts = Verdicts()
     chance = random.Random(f"rot-{seed}-{close}")
-    with _made(seed, close=close, subject=subject) as (store, looker, folder):
+    with _made(seed, close=close) as (store, looker, folder):
         todo = damages(store.folder, flips, chance, flips=True)
         todo += damages(store.folder, cuts, chance, flips=False)
         for damage in todo:
             rot(store, damage, looker, folder / "copy", verdicts)
             shutil.rmtree(folder / "copy")
-    return verdicts
 
 
 @contextmanager
-def _made(seed: int, *, close: bool, subject: str) -> Iterator[tuple[Store, Looker, Path]]:
-    with tempfile.TemporaryDirectory(dir=memory()) as name, Looker(subject, PATHS) as looker:
+def _made(seed: int, *, close: bool) -> Iterator[tuple[Store, Looker, Path]]:
+    with tempfile.TemporaryDirectory(dir=memory()) as name, Looker("sled", PATHS) as looker:
         folder = Path(name)
-        store = make(seed, folder, close=close, subject=subject)
+        store = make(seed, folder, close=close)
         shutil.copytree(store.folder, folder / "copy")
         found = looker.look(folder / "copy", store.task.level)
         assert judge(found, store.state) is None, f"without any damage: {found}"
@@ -171,7 +169,7 @@ def salvage_campaign(seed: int, count: int) -> Salvages:
     """Salvage from so many damaged stores that open refuses, each with one flip or truncation."""
     salvages = Salvages()
     chance = random.Random(f"salvage-{seed}")
-    with _made(seed, close=seed % 2 == 0, subject="sled") as (store, looker, folder):
+    with _made(seed, close=seed % 2 == 0) as (store, looker, folder):
         copy = folder / "copy"
         shutil.copytree(store.folder, copy)
         whole = looker.look(copy, store.task.level, jobs=True).jobs

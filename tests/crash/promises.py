@@ -48,6 +48,13 @@ class Tally:
     slowest_open: float = 0.0
     failures: list[str] = field(default_factory=list)
 
+    def summary(self) -> str:
+        """One line of it."""
+        return (
+            f"{self.images} images, {len(self.failures)} bad; at most {self.lost_calls} acknowledged calls "
+            f"lost, of the last {self.lost_seconds * 1000:.0f} ms; slowest open {self.slowest_open * 1000:.0f} ms"
+        )
+
     def add(self, other: Tally) -> None:
         """Count those too."""
         self.images += other.images

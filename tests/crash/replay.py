@@ -222,7 +222,7 @@ class _Image:
         self._chance = chance
         self._sector = 4096 if chance is None else chance.choice(SECTORS)
         # How lossy this cut is: from "all but a sector was written" to "hardly any was".
-        self._lost = 0.0 if chance is None else chance.choice((0.02, 0.2, 0.5, 0.8, 0.98))
+        self._lost = 0.0 if chance is None else chance.choice((0.0, 0.02, 0.2, 0.5, 0.8, 0.98, 1.0))
         self._in_order = chance is not None and chance.random() < 0.25
         self._kept: dict[Folder, int] = {}
         """The last event whose step each folder keeps."""

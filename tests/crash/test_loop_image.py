@@ -5,15 +5,12 @@ reached the device when the victim was stopped, ext4 replays its own journal, an
 is there.
 """
 
-import os
-from collections.abc import Callable
-
 import pytest
 
 from . import build, loop_image
+from .effort import SEED, some
 from .power_cut import LEVELS
-
-CUTS = int(os.environ.get("JOBQ_LOOP_CUTS", "5"))
+from .report import Tell
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +19,14 @@ def _loop_devices() -> None:
 
 
 def test_a_real_file_system_cut_at_work_keeps_what_was_promised(
-    record_property: Callable[[str, object], None],
+    tell: Tell,
 ) -> None:
     """At `always` every acknowledged call; at the weaker levels the store opens, and only an end is gone."""
-    tally = loop_image.campaign(1, CUTS, levels=("always", *LEVELS, "always"))
-    record_property("loop image", f"{tally}")
+    count = some(5, 100)
+    tally = loop_image.campaign(int(SEED), count, levels=("always", *LEVELS, "always"))
+    tell(f"loop image: {tally.summary()}")
     assert not tally.failures, "\n".join(tally.failures)
-    assert tally.images == CUTS
+    assert tally.images == count
 
 
 def test_without_its_syncs_the_same_store_is_found_out() -> None:

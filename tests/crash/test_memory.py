@@ -5,13 +5,13 @@ A million deletes at random took 3 GB before that was found.
 """
 
 import json
-from collections.abc import Callable
 
 import pytest
 
 from child import run
 
 from .power_cut import memory
+from .report import Tell
 
 ROUNDS = 10
 JOBS = 100_000
@@ -19,9 +19,7 @@ MOST = 250 << 20
 
 
 @pytest.mark.parametrize("sync", ["never"])
-def test_a_million_random_deletes_stay_within_250_mb(
-    sync: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_million_random_deletes_stay_within_250_mb(sync: str, tell: Tell) -> None:
     """In rounds of 100,000 waiting jobs each, in groups of 1,000; the peak is the whole process's."""
     outcome = run(
         f"""
@@ -42,5 +40,5 @@ def test_a_million_random_deletes_stay_within_250_mb(
         seconds=300,
     ).succeeded()
     peak = json.loads(outcome.out)
-    record_property("peak RSS in MB", peak >> 20)
+    tell(f"a million random deletes: peak RSS {peak >> 20} MB")
     assert peak <= MOST, f"{peak >> 20} MB"

@@ -5,32 +5,29 @@ nothing before it. Each image is what a disk may hold after one cut (replay.py),
 compaction, of the first creation, of closing, and of the recovery from the cut before.
 """
 
-import os
-from collections.abc import Callable
-
 import pytest
 
+from .effort import SEED, some
 from .power_cut import campaign
+from .report import Tell
 
-IMAGES = int(os.environ.get("JOBQ_CUT_IMAGES", "1000"))
-SEED = int(os.environ.get("JOBQ_CUT_SEED", "1"))
+LEAST = 1_000
+"""Images of all levels together in CI."""
 
 
 @pytest.mark.parametrize("level", ["always", "interval", "never"])
-def test_every_image_opens_and_holds_what_its_level_promises(
-    level: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_every_image_opens_and_holds_what_its_level_promises(level: str, tell: Tell) -> None:
     """The whole state is that after one of the calls, and ids and tokens go on above all given out before."""
-    count = -(-IMAGES // 3)
-    tally = campaign(SEED, count, levels=(level,))
-    record_property(f"power cuts at {level}", f"{tally}")
+    count = -(-some(LEAST, 100_000) // 3)
+    tally = campaign(int(SEED), count, levels=(level,))
+    tell(f"power cuts at {level}: {tally.summary()}")
     assert not tally.failures, f"{len(tally.failures)} of {tally.images}\n" + "\n".join(tally.failures[:20])
     assert tally.images >= count
 
 
-def test_a_repository_in_python_is_held_to_the_same(record_property: Callable[[str, object], None]) -> None:
+def test_a_repository_in_python_is_held_to_the_same(tell: Tell) -> None:
     """SQLite is known to keep its promise: were an image of it refused, the fault would be the harness's."""
-    tally = campaign(SEED, 100, subject="sqlite", levels=("always",))
-    record_property("power cuts of SQLite", f"{tally}")
+    tally = campaign(int(SEED), some(100, 1_000), subject="sqlite", levels=("always",))
+    tell(f"power cuts of SQLite: {tally.summary()}")
     assert not tally.failures, f"{len(tally.failures)} of {tally.images}\n" + "\n".join(tally.failures[:20])
     assert tally.lost_calls == 0

@@ -7,7 +7,6 @@ its writes put into another order. A harness that passes these would pass anythi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from . import stream
 from .power_cut import Chain, Edit, chain, memory
+from .report import Tell
 
 SEGMENT = 2 << 20
 """Of the sled adapter."""
@@ -34,27 +34,25 @@ def test_the_same_life_unbroken_passes() -> None:
 
 
 @pytest.mark.parametrize("level", ["always", "interval", "never"])
-def test_no_fdatasync_at_all_is_found(level: str, record_property: Callable[[str, object], None]) -> None:
+def test_no_fdatasync_at_all_is_found(level: str, tell: Tell) -> None:
     """Acknowledged calls are lost; and at `never`, which may lose them, the store itself breaks."""
     found = failures(level, partial(stream.without_syncs, file="db"))
-    record_property(f"no fdatasync, {level}", f"{len(found)} of 150")
+    tell(f"no fdatasync, {level}: {len(found)} of 150")
     assert found
 
 
 @pytest.mark.parametrize("level", ["always", "never"])
-def test_an_fdatasync_every_two_segments_is_found(
-    level: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_an_fdatasync_every_two_segments_is_found(level: str, tell: Tell) -> None:
     """The log is overwritten before what replaced it was safe; no lost call gives it away at `never`."""
     edit = partial(stream.with_rare_syncs, file="db", every=2 * SEGMENT)
     found = failures(level, edit, images=300, steps=2_000)
-    record_property(f"fdatasync every two segments, {level}", f"{len(found)} of 300")
+    tell(f"fdatasync every two segments, {level}: {len(found)} of 300")
     assert found
 
 
-def test_a_mark_before_its_fdatasync_is_found(record_property: Callable[[str, object], None]) -> None:
+def test_a_mark_before_its_fdatasync_is_found(tell: Tell) -> None:
     """The mark vouches for what the disk does not hold: a sound store is refused after a power cut."""
     edit = partial(stream.with_writes_before_syncs, file="mark", synced="db")
     found = failures("always", edit)
-    record_property("mark before fdatasync", f"{len(found)} of 150")
+    tell(f"mark before fdatasync: {len(found)} of 150")
     assert any("RepositoryCorrupt" in line for line in found), found[:3]

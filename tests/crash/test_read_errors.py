@@ -12,17 +12,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from . import build
 from .cut_looker import Looker
+from .effort import some
 from .power_cut import memory
 from .recording import PYTHONPATH
+from .report import Tell
 
-MOST = int(os.environ.get("JOBQ_READ_ERRORS", "40"))
+MOST = some(40, 400)
 """Reads that fail, spread evenly over those that the batch makes."""
 
 
@@ -52,16 +54,14 @@ def folder() -> Iterator[Path]:
         yield Path(name).resolve()
 
 
-def test_a_batch_whose_read_fails_leaves_nothing(
-    folder: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_batch_whose_read_fails_leaves_nothing(folder: Path, tell: Tell) -> None:
     """Each read of it in turn."""
     whole, store = folder / "whole", folder / "store"
     state = victim("build", str(whole), root=folder)["state"]
     shutil.copytree(whole, store)
     clean = victim("delete", str(store), "0", root=store)
     reads = int(clean["reads"])
-    record_property("reads of the batch", reads)
+    tell(f"reads inside the batch: {reads}")
     assert clean["outcome"] == "done"
     assert reads > 0, "the batch reads nothing, so nothing is tested: the store must be larger"
     with Looker("sled", {"PYTHONPATH": PYTHONPATH}) as looker:
