@@ -63,6 +63,12 @@ def open_service(subject: str, store: Path, level: str, *, keep: bool = True) ->
             dead_retention=unbounded,
             max_crashes=255,
         )
+    if subject == "two sleds":
+        jobs, topics = (
+            jobq.Sled(store / role, sync=level, interval=INTERVAL)  # type: ignore[arg-type, attr-defined]
+            for role in ("jobs", "topics")
+        )
+        return jobq.JobService(jobs, topics, retention=retention, dead_retention=unbounded, max_crashes=255)
     assert subject == "sqlite", f"no subject is called {subject!r}"
     from sqlite_repository import SQLite
 

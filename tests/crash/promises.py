@@ -50,10 +50,9 @@ class Tally:
 
     def summary(self) -> str:
         """One line of it."""
-        return (
-            f"{self.images} images, {len(self.failures)} bad; at most {self.lost_calls} acknowledged calls "
-            f"lost, of the last {self.lost_seconds * 1000:.0f} ms; slowest open {self.slowest_open * 1000:.0f} ms"
-        )
+        lost = f"{self.lost_calls} acknowledged calls of the last {self.lost_seconds * 1000:.0f} ms"
+        slowest = f"slowest open {self.slowest_open * 1000:.0f} ms"
+        return f"{self.images} images, {len(self.failures)} bad; lost at most {lost}; {slowest}"
 
     def add(self, other: Tally) -> None:
         """Count those too."""

@@ -31,3 +31,10 @@ def test_a_repository_in_python_is_held_to_the_same(tell: Tell) -> None:
     tell(f"power cuts of SQLite: {tally.summary()}")
     assert not tally.failures, f"{len(tally.failures)} of {tally.images}\n" + "\n".join(tally.failures[:20])
     assert tally.lost_calls == 0
+
+
+def test_two_stores_keep_what_was_promised_together(tell: Tell) -> None:
+    """Jobs in one and topics in another: a call is acknowledged when each has what it must keep."""
+    tally = campaign(int(SEED), some(100, 2_000), subject="two sleds", levels=("always",))
+    tell(f"power cuts of two stores: {tally.summary()}")
+    assert not tally.failures, f"{len(tally.failures)} of {tally.images}\n" + "\n".join(tally.failures[:20])
