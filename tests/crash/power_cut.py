@@ -165,7 +165,12 @@ def chain(plan: Chain, scratch: Path, edit: Edit | None = None) -> Tally:
     with Looker(plan.subject, {"PYTHONPATH": PYTHONPATH}) as looker:
         for number in range(plan.lives):
             folder = scratch / f"life-{number}"
-            life = live(plan.task(number, root), root, folder, given, edit)
+            task = plan.task(number, root)
+            try:
+                life = live(task, root, folder, given, edit)
+            except AssertionError as error:
+                tally.failures.append(f"{task.to_json()}, life {number} of {plan}: {error}")
+                return tally
             wrong = begin(life.promises.notes[0].state)
             if wrong is not None:
                 tally.failures.append(f"{life.task.to_json()}, begun on a cut: {wrong}")
