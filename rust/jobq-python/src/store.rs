@@ -67,6 +67,7 @@ pub(crate) fn _compact<'py>(py: Python<'py>, path: PathBuf, step: Value<'_, 'py>
 
 /// Copy what can be read of a damaged store into a new one: (records copied, what could not be read).
 #[pyfunction]
+#[allow(clippy::needless_pass_by_value)] // What comes from Python is handed over.
 pub(crate) fn _salvage(py: Python<'_>, old: PathBuf, new: PathBuf) -> PyResult<(u64, Vec<String>)> {
     let salvaged = run(py, |caller| caller.detached(|| sled::salvage(&old, &new)))?;
     Ok((salvaged.copied, salvaged.unreadable))

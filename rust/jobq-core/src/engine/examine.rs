@@ -65,16 +65,15 @@ pub fn examine(store: &dyn Repository, now: u64, step: &Step<'_>) -> Result<Exam
     Ok(Examined { topics, stats, faults, records, jobs })
 }
 
+/// Takes a job of [`Examined::each`], with its payload where that can be read whole; its error ends the visit.
+pub type VisitJob<'a> = dyn FnMut(&JobInfo, Option<&[u8]>) -> Result<(), Error> + 'a;
+
 impl Examined {
     /// Visit every job by ascending id, with its payload; `None` where that cannot be read whole.
     ///
     /// # Errors
     /// The repository's own, or the visitor's.
-    pub fn each(
-        &self,
-        store: &dyn Repository,
-        visit: &mut dyn FnMut(&JobInfo, Option<&[u8]>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn each(&self, store: &dyn Repository, visit: &mut VisitJob<'_>) -> Result<(), Error> {
         for job in &self.jobs {
             match &job.payload {
                 Some(payload) => visit(&job.info, Some(payload))?,

@@ -481,6 +481,15 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    /// The writer of a service that nobody closed learns that it is gone.
+    fn drop(&mut self) {
+        if let Some(writer) = &self.writer {
+            writer.parker.notify();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
