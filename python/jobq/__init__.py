@@ -16,7 +16,7 @@ import os
 from typing import TYPE_CHECKING
 
 from jobq._jobq import __version__ as __version__
-from jobq._jobq import _close_all, _forked
+from jobq._jobq import _close_all
 from jobq.errors import (
     InternalError,
     InvalidTransition,
@@ -31,7 +31,7 @@ from jobq.errors import (
     ServiceClosed,
 )
 from jobq.options import JobId, JobOptions, Limits, Reason, Retention, Status
-from jobq.repositories import Memory, Repository, Sled
+from jobq.repositories import Memory, Repository, Sled, let_go_in_child
 from jobq.service import Job, JobService, Topic
 from jobq.service import open as open
 
@@ -93,4 +93,4 @@ for _public in [globals()[name] for name in ("open", *__all__) if name in global
 
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=let_go_in_child)

@@ -434,7 +434,7 @@ def _milliseconds(value: _Seconds, name: str) -> int:
     finite, or more than 2**63 - 1 milliseconds.
     """
 
-def _forked() -> None:
+def _forked() -> list[object]:
     """Mark every open service as its parent's. Called in a forked child before anything else runs."""
 
 def _close_all() -> None:

@@ -85,8 +85,14 @@ pub(crate) fn _close_all(py: Python<'_>) {
     drop(prune());
 }
 
-/// This process is a fork's child: the services in it are the parent's.
+/// This process is a fork's child: the services in it are the parent's. They are never dropped here, as what they hold
+/// would wait for threads that stayed behind. Their repositories are returned.
 #[pyfunction]
-pub(crate) fn _forked() {
+pub(crate) fn _forked(py: Python<'_>) -> Vec<Py<PyAny>> {
     sync::forked();
+    let inherited = std::mem::take(&mut *services());
+    let repositories =
+        inherited.iter().flat_map(|open| &open.repositories).map(|object| object.clone_ref(py)).collect();
+    std::mem::forget(inherited);
+    repositories
 }

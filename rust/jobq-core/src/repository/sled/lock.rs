@@ -13,8 +13,17 @@ use crate::error::{Error, StoreFaultKind};
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// Take it.
+    /// Take it, and say who has it.
     pub(super) fn take(store: &Path) -> Result<Self, Error> {
+        let Self(mut file) = Self::take_silently(store)?;
+        let text = format!("{} {}\n", std::process::id(), utc_now());
+        // A full disk keeps nobody out: the lock holds without the name of its owner.
+        let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
+        Ok(Self(file))
+    }
+
+    /// Take it without a trace.
+    pub(super) fn take_silently(store: &Path) -> Result<Self, Error> {
         let path = store.join("lock");
         let mut file = OpenOptions::new()
             .read(true)
@@ -25,15 +34,10 @@ impl Lock {
             .open(&path)
             .map_err(|error| refused(store, "its lock file cannot be opened", &error))?;
         match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(locked(store, &mut file)),
-            Err(TryLockError::Error(error)) => return Err(refused(store, "its lock file cannot be locked", &error)),
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(locked(store, &mut file)),
+            Err(TryLockError::Error(error)) => Err(refused(store, "its lock file cannot be locked", &error)),
         }
-        let pid = std::process::id();
-        let written = file.set_len(0).and_then(|()| file.write_all(format!("{pid} {}\n", utc_now()).as_bytes()));
-        // A full disk keeps nobody out: the lock holds without the name of its owner.
-        let _ = written;
-        Ok(Self(file))
     }
 
     /// Let others have the store. Done by hand: a forked child shares the lock, and may live on.

@@ -89,6 +89,25 @@ enum State {
     Closed,
 }
 
+/// The generation of forks, counted from 1, in which this process used sled first; 0 before.
+static USED_IN: sync::Number = sync::Number::new(0);
+
+/// Refuse what would hang: sled's threads stay behind in a fork, and its books say that they are there.
+fn check_threads(path: &Path) -> Result<(), Error> {
+    let now = sync::generation() + 1;
+    if USED_IN.get() == 0 {
+        USED_IN.set(now);
+    }
+    if USED_IN.get() == now {
+        return Ok(());
+    }
+    Err(unusable(
+        path,
+        "cannot be opened in a forked child of a process that has used a Sled: start the child with the method 'spawn' \
+         or 'forkserver', or fork before the first one is opened",
+    ))
+}
+
 /// A store on disk, open.
 pub struct Sled {
     description: Description,
@@ -107,6 +126,7 @@ impl Sled {
     /// [`Error::Store`]: it is open elsewhere, damaged, not there, no store, or the system refused something.
     pub fn open(description: Description) -> Result<Self, Error> {
         let path = &description.path;
+        check_threads(path)?;
         folder::prepare(path, description.create && description.purpose == Purpose::Serve)?;
         let found = folder::look(path)?;
         if found.generations.is_empty() {

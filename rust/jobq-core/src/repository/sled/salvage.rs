@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::check::Check;
+use super::check::{Check, KEY, Record};
 use super::fault::{refused, unusable};
 use super::folder;
 use super::generations::{Builder, remove, troubled};
@@ -39,12 +39,12 @@ pub fn salvage(old: &Path, new: &Path) -> Result<Salvaged, Error> {
         return Err(unusable(new, "is there already: name a folder that is not"));
     }
     // Only locked, so that no service changes it meanwhile.
-    let lock = Lock::take(old)?;
+    let lock = Lock::take_silently(old)?;
     folder::prepare(new, true)?;
     let scratch = new.join("aside");
     let saved = copy_folder(&folder::generation(old, generation), &scratch)
         .map_err(|error| refused(new, "the old store cannot be copied", &error))
-        .and_then(|()| copy_records(&scratch, new));
+        .and_then(|()| copy_records(&scratch, new, Mark::open(old).map(|(_, reading)| reading).ok()));
     lock.release();
     remove(&scratch).map_err(|error| refused(new, "the scratch copy cannot be removed", &error))?;
     saved
@@ -64,7 +64,7 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn copy_records(scratch: &Path, new: &Path) -> Result<Salvaged, Error> {
+fn copy_records(scratch: &Path, new: &Path, mark: Option<Reading>) -> Result<Salvaged, Error> {
     let tree = open_somehow(scratch).map_err(|trouble| troubled(new, "the old store cannot be opened", trouble))?;
     let store = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), new);
     let mut builder = Builder::begin(new, 1, Check::new(store, 1))?;
@@ -102,6 +102,7 @@ fn copy_records(scratch: &Path, new: &Path) -> Result<Salvaged, Error> {
             }
         }
     }
+    saved.unreadable.extend(missing(&tree, mark, saved.copied));
     for name in ["ids", "tokens"] {
         let key = codec::meta_key(name);
         if !numbers.contains(&key) {
@@ -114,6 +115,26 @@ fn copy_records(scratch: &Path, new: &Path) -> Result<Salvaged, Error> {
     Mark::create(new, Reading { store, generation: 1, sequence: made.record().sequence })?;
     made.commit()?;
     Ok(saved)
+}
+
+/// What is not there at all, and so has no name: as far as the check record and the mark tell.
+fn missing(tree: &Tree, mark: Option<Reading>, found: u64) -> Vec<String> {
+    let said = tree.get(KEY).ok().flatten().and_then(|sealed| Record::decode(&sealed));
+    let mut lines = Vec::new();
+    match said {
+        None => lines.push("the check record, so nobody can tell how many records there were".to_owned()),
+        Some(said) if said.count > found => {
+            let count = said.count - found;
+            lines.push(format!("{count} of {} records are not there, or among those above", said.count));
+        }
+        Some(_) => {}
+    }
+    if let (Some(said), Some(mark)) = (said, mark)
+        && said.sequence < mark.sequence
+    {
+        lines.push(format!("the last {} commits are not there", mark.sequence - said.sequence));
+    }
+    lines
 }
 
 /// Open a copy: as it is, else without its snapshot, from the log alone.
