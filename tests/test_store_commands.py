@@ -1,4 +1,4 @@
-"""`python -m jobq verify | stats | dump | compact | salvage`: a store seen from outside, and left as it is."""
+"""`python -m jobq verify | stats | dump | compact | salvage`: a store seen from outside."""
 
 import base64
 import json

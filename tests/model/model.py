@@ -16,6 +16,8 @@ from .state import (
     FINISHED,
     KEPT_TEXT,
     LIVE,
+    MAX_CRASHES,
+    POISON,
     READY,
     REJECTED,
     REQUESTED,
@@ -126,7 +128,10 @@ class Model(State):
         self.touch(topic)
         if topic in self.topics and self.topics[topic].paused:
             return []
-        return [self.to_reserved(job) for job in self.ready(topic)[:limit]]
+        granted = self.ready(topic)[:limit]
+        # What was recovered is granted alone until it is settled (C1).
+        alone = next((place for place, job in enumerate(granted) if job.crashes), len(granted))
+        return [self.to_reserved(job) for job in granted[: max(alone, 1)]]
 
     def holds(self, lease: Lease) -> bool:
         """Whether a lease still stands (L1)."""
@@ -358,7 +363,33 @@ class Model(State):
                 del self.topics[name]
         self._add_up()
         self._order_at_open()
+        self.purge_surplus()
         self.tick()
+
+    def crash(self, *, jobs: bool, topics: bool) -> None:
+        """A kill once everything was written, and an open at the same instant (C1)."""
+        events: list[tuple[str, str]] = []
+        for job in list(self.jobs.values()) if jobs else []:
+            if job.status != RESERVED:
+                continue
+            job.ended += 1
+            promoted = job.promoted_due
+            if promoted is not None and promoted > self.wall and self.oracle.due(job.id) is not None:
+                # The clock was set back behind its due: whether it was held or never promoted is left open.
+                job.attempts, job.ended = job.attempts - 1, job.ended - 1
+            else:
+                job.crashes += 1
+                events.append((job.topic, "recoveries"))
+            self.to_place(job)
+            job.promoted_due = promoted
+            if job.crashes > MAX_CRASHES:
+                self._move(job, CANCELED, at=None)
+                job.reason, job.finished = POISON, self.wall
+                events.append((job.topic, "cancellations"))
+                self.dead.append(job)
+        self.reopen(jobs=jobs, topics=topics)
+        for topic, event in events:
+            self.count(topic, event)
 
     def last_stamp_is_found(self) -> bool:
         """Whether the last stamp is surely still on disk: a never delayed job stands under it."""

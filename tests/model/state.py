@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 READY, DELAYED, RESERVED, DONE, CANCELED = "ready", "delayed", "reserved", "done", "canceled"
-REQUESTED, REJECTED, EXHAUSTED = "requested", "rejected", "exhausted"
+REQUESTED, REJECTED, EXHAUSTED, POISON = "requested", "rejected", "exhausted", "poison"
+MAX_CRASHES = 3
+"""The default of JobService."""
 LIVE = (READY, DELAYED, RESERVED)
 FINISHED = (DONE, CANCELED)
 KEPT_TEXT = 1_000

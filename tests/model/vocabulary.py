@@ -229,4 +229,5 @@ STEPS = (
         "blocked_worker", 2, {"topic": TOPICS, "wake": ("resume", "resume", "enqueue", "advance", "release")}
     ),
     Step("reopen", 1, {"stop": (False, True)}),
+    Step("crash", 1, {}),
 )

@@ -139,6 +139,8 @@ class Walk(WorkerSteps):
         else:
             self.resume(topic)
             self.reserve(topic, 1_000, 0, "name")
+            while self.model.ready(topic):  # what was recovered is granted alone
+                self.reserve(topic, 1_000, 0, "name")
         mine = [held for held in self.held if held.lease.topic == topic and self.model.holds(held.lease)]
         if (wake == "release" and not mine) or (wake == "advance" and self._due_soon(topic)):
             return
@@ -178,15 +180,39 @@ class Walk(WorkerSteps):
         Whether the stamp of a finished or promoted job is among those "found at open" (O1) is left open. So a
         job that is ready under the last stamp is put in first; where the limits forbid it, nothing is done.
         """
-        if self.factory.jobs and not self.model.last_stamp_is_found():
-            self._enqueue_work("a", ("now", 0))
-            if not self.model.last_stamp_is_found():
-                return
+        if not self._keep_last_stamp():
+            return
         if stop:
             self._stop()
         self._close()
         self.svc = self.factory.reopen(self.clock, **self._service_options())
         self.model.reopen(jobs=self.factory.jobs, topics=self.factory.topics)
+        self._adopt()
+
+    def crash(self) -> None:
+        """Open what a kill leaves once all is written, with jobs held and granted to streams.
+
+        What was awaited by nobody (R6) a kill may undo; so it is written first, and time does its work.
+        """
+        if not self._keep_last_stamp():
+            return
+        self.svc.stats()
+        self.model.tick()
+        self.svc.flush()
+        killed = self.svc
+        self.svc = self.factory.crash(self.clock, **self._service_options())
+        self.model.crash(jobs=self.factory.jobs, topics=self.factory.topics)
+        killed.close()
+        self.held, self.streams, self._topics = [], [], {}
+        self._adopt()
+
+    def _keep_last_stamp(self) -> bool:
+        if self.factory.jobs and not self.model.last_stamp_is_found():
+            self._enqueue_work("a", ("now", 0))
+            return self.model.last_stamp_is_found()
+        return True
+
+    def _adopt(self) -> None:
         if not self.factory.jobs:
             self.known, self.tokens = [], []
         for job in self.model.jobs.values():
