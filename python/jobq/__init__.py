@@ -30,8 +30,9 @@ from jobq.errors import (
     RepositoryLocked,
     ServiceClosed,
 )
+from jobq.forks import leave_to_parent as _leave_to_parent
 from jobq.options import JobId, JobOptions, Limits, Reason, Retention, Status
-from jobq.repositories import Memory, Repository, Sled, let_go_in_child
+from jobq.repositories import Memory, Repository, Sled
 from jobq.service import Job, JobService, Topic
 from jobq.service import open as open
 
@@ -93,4 +94,4 @@ for _public in [globals()[name] for name in ("open", *__all__) if name in global
 
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=let_go_in_child)
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -434,8 +434,11 @@ def _milliseconds(value: _Seconds, name: str) -> int:
     finite, or more than 2**63 - 1 milliseconds.
     """
 
-def _forked() -> list[object]:
-    """Mark every open service as its parent's. Called in a forked child before anything else runs."""
+def _forked() -> list[str]:
+    """Mark every open service as its parent's; return the folders of their stores, as far as can be told.
+
+    Called in a forked child before anything else runs.
+    """
 
 def _close_all() -> None:
     """Close every open service. Called at interpreter exit."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Literal, Protocol, TypeAlias, final
 
-from jobq._jobq import _forked, _milliseconds
+from jobq._jobq import _milliseconds
 
 _Seconds: TypeAlias = float | timedelta
 _Sync: TypeAlias = Literal["always", "interval", "never"]
@@ -194,26 +194,3 @@ def checked_path(path: str | os.PathLike[Any]) -> str:
     if slashes and scheme and all(c.isalnum() or c in "+-." for c in scheme):
         raise ValueError(f"path must name a directory, not a URL like {name!r}: no engine serves {scheme}://")
     return name
-
-
-def let_go_in_child() -> None:
-    """Run in a forked child: leave the parent's services alone, and close the child's copies of their files.
-
-    A lock on a file belongs to every process that has it open, so a child that lives on would keep the next
-    owner of a store out.
-    """
-    folders = tuple(
-        os.path.realpath(store.path) + os.sep for store in _forked() if isinstance(store, Sled)
-    )
-    if not folders:
-        return
-    try:
-        numbers = os.listdir("/proc/self/fd")  # noqa: PTH208 - pathlib is not imported for this
-    except OSError:  # another system than Linux
-        return
-    for number in numbers:
-        try:
-            if os.readlink(f"/proc/self/fd/{number}").startswith(folders):  # noqa: PTH115
-                os.close(int(number))
-        except OSError:  # the listing's own, closed by now
-            continue

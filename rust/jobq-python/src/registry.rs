@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use jobq_core::engine::Engine;
 use jobq_core::sync;
 use pyo3::exceptions::{PyImportError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::errors::run;
@@ -85,14 +86,19 @@ pub(crate) fn _close_all(py: Python<'_>) {
     drop(prune());
 }
 
-/// This process is a fork's child: the services in it are the parent's. They are never dropped here, as what they hold
-/// would wait for threads that stayed behind. Their repositories are returned.
+/// This process is a fork's child: the services in it are the parent's, and are never dropped here, as what they hold
+/// would wait for threads that stayed behind, and close files that are others' by then. The folders of their stores,
+/// as far as they can be told.
 #[pyfunction]
-pub(crate) fn _forked(py: Python<'_>) -> Vec<Py<PyAny>> {
+pub(crate) fn _forked(py: Python<'_>) -> Vec<String> {
     sync::forked();
-    let inherited = std::mem::take(&mut *services());
-    let repositories =
-        inherited.iter().flat_map(|open| &open.repositories).map(|object| object.clone_ref(py)).collect();
+    // A thread that is not in this process may have held it.
+    let Ok(mut services) = SERVICES.try_lock() else { return Vec::new() };
+    let inherited = std::mem::take(&mut *services);
+    drop(services);
+    let objects = inherited.iter().flat_map(|open| &open.repositories);
+    let path = |object: &Py<PyAny>| object.bind(py).getattr_opt(intern!(py, "_path")).ok()??.extract().ok();
+    let folders = objects.filter_map(path).collect();
     std::mem::forget(inherited);
-    repositories
+    folders
 }

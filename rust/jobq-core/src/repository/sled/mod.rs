@@ -32,7 +32,7 @@ pub use salvage::{Salvaged, salvage};
 
 use super::{Ack, Change, LeaseTable, Pace, Repository, Visit};
 use crate::error::Error;
-use crate::sync::{self, Mutex};
+use crate::sync::{self, Mutex, Number};
 use fault::{refused, unusable};
 use inflight::Inflight;
 use lock::Lock;
@@ -89,25 +89,6 @@ enum State {
     Closed,
 }
 
-/// The generation of forks, counted from 1, in which this process used sled first; 0 before.
-static USED_IN: sync::Number = sync::Number::new(0);
-
-/// Refuse what would hang: sled's threads stay behind in a fork, and its books say that they are there.
-fn check_threads(path: &Path) -> Result<(), Error> {
-    let now = sync::generation() + 1;
-    if USED_IN.get() == 0 {
-        USED_IN.set(now);
-    }
-    if USED_IN.get() == now {
-        return Ok(());
-    }
-    Err(unusable(
-        path,
-        "cannot be opened in a forked child of a process that has used a Sled: start the child with the method 'spawn' \
-         or 'forkserver', or fork before the first one is opened",
-    ))
-}
-
 /// A store on disk, open.
 pub struct Sled {
     description: Description,
@@ -119,6 +100,28 @@ pub struct Sled {
     forks: u64,
 }
 
+/// In which generation of forks sled was used first, and 1; 0: in none yet.
+static USED: Number = Number::new(0);
+
+/// Refuse a process that was forked from one that had used sled: its threads, which all of its work goes to, are not
+/// here, and to wait for them would be for ever.
+fn claim(path: &Path) -> Result<(), Error> {
+    let here = sync::generation() + 1;
+    match USED.get() {
+        0 => USED.set(here),
+        used if used == here => {}
+        _ => {
+            return Err(unusable(
+                path,
+                "cannot be opened in this process: it was forked from one that had opened a store, and sled's \
+                 threads stayed there. Fork before the first store is opened, or let multiprocessing start its \
+                 processes by 'spawn' or 'forkserver'",
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl Sled {
     /// Open the store, or make it. Complete once [`Repository::loaded`] was called.
     ///
@@ -126,7 +129,6 @@ impl Sled {
     /// [`Error::Store`]: it is open elsewhere, damaged, not there, no store, or the system refused something.
     pub fn open(description: Description) -> Result<Self, Error> {
         let path = &description.path;
-        check_threads(path)?;
         folder::prepare(path, description.create && description.purpose == Purpose::Serve)?;
         let found = folder::look(path)?;
         if found.generations.is_empty() {
@@ -138,7 +140,7 @@ impl Sled {
             }
         }
         let lock = Lock::take(path)?;
-        match Work::open(&description).and_then(|work| Ok((work, Inflight::open(path)?))) {
+        match claim(path).and_then(|()| Work::open(&description)).and_then(|work| Ok((work, Inflight::open(path)?))) {
             Ok((work, inflight)) => {
                 let reader = Mutex::new(Some(Arc::clone(&work.tree)));
                 let state = Mutex::new(State::Open { work: Box::new(work), lock });
