@@ -8,9 +8,9 @@ from jobq._jobq import _forked
 def leave_to_parent() -> None:
     """Mark every open service as the parent's, and let go of the locks of their stores.
 
-    A lock is held as long as any process has the file open, so a child that lives on would keep the next owner
-    out when its parent has closed. The descriptor stays, on a file that is nobody's, because what was copied
-    of the parent still knows its number.
+    A lock is held as long as any process has the file open, so a child that lives on would keep the next
+    owner out when its parent has closed. The descriptor stays, on a file that is nobody's: what was copied of
+    the parent still knows its number.
     """
     for folder in _forked():
         _let_go(os.path.realpath(folder) + "/gen-")

@@ -367,21 +367,15 @@ class Model(State):
         self.tick()
 
     def crash(self, *, jobs: bool, topics: bool) -> None:
-        """A kill once everything was written, and an open at the same instant (C1)."""
+        """A kill once all was written, and an open at the same instant (C1); no job stands by a promotion."""
         events: list[tuple[str, str]] = []
         for job in list(self.jobs.values()) if jobs else []:
             if job.status != RESERVED:
                 continue
             job.ended += 1
-            promoted = job.promoted_due
-            if promoted is not None and promoted > self.wall and self.oracle.due(job.id) is not None:
-                # The clock was set back behind its due: whether it was held or never promoted is left open.
-                job.attempts, job.ended = job.attempts - 1, job.ended - 1
-            else:
-                job.crashes += 1
-                events.append((job.topic, "recoveries"))
+            job.crashes += 1
+            events.append((job.topic, "recoveries"))
             self.to_place(job)
-            job.promoted_due = promoted
             if job.crashes > MAX_CRASHES:
                 self._move(job, CANCELED, at=None)
                 job.reason, job.finished = POISON, self.wall

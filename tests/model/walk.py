@@ -192,12 +192,15 @@ class Walk(WorkerSteps):
     def crash(self) -> None:
         """Open what a kill leaves once all is written, with jobs held and granted to streams.
 
-        What was awaited by nobody (R6) a kill may undo; so it is written first, and time does its work.
+        What was awaited by nobody (R6) a kill may undo; so it is written first, and time does its work. Nobody
+        writes a promotion: where among those of one due a held job goes back to is left open, so there is none.
         """
         if not self._keep_last_stamp():
             return
         self.svc.stats()
         self.model.tick()
+        if any(job.promoted_due is not None for job in self.model.jobs.values()):
+            return
         self.svc.flush()
         killed = self.svc
         self.svc = self.factory.crash(self.clock, **self._service_options())
