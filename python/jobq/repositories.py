@@ -130,9 +130,7 @@ class Sled:
         self._path = os.path.abspath(checked_path(path))  # noqa: PTH100 - pathlib is not imported for this
         self._sync: _Sync = sync
         self._interval_ms = _milliseconds(interval, "interval")
-        if not isinstance(create, bool):
-            raise TypeError(f"create must be a bool, not {type(create).__name__}")
-        self._create = create
+        self._create = _flag(create, "create")
 
     def __init_subclass__(cls) -> None:
         raise TypeError("Sled is final: it cannot be subclassed. Write a Repository instead")
@@ -168,6 +166,12 @@ class Sled:
 
 def _described(path: str, sync: _Sync, interval: float, create: bool) -> Sled:
     return Sled(path, sync=sync, interval=interval, create=create)
+
+
+def _flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+    return value
 
 
 def check_level(sync: object, interval: _Seconds) -> None:

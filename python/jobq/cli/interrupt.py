@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
@@ -11,7 +11,7 @@ import jobq
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
+def at_once() -> Generator[None, None, None]:
     """Let Ctrl-C end the process where it stands: for work in one long call that may break off anywhere."""
     if threading.current_thread() is not threading.main_thread():
         yield

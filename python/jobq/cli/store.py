@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -82,7 +82,7 @@ class Reading:
 
 
 @contextmanager
-def reading() -> Iterator[Reading]:
+def reading() -> Generator[Reading, None, None]:
     """A Reading that is ended whatever happens."""
     progress = Reading()
     try:
