@@ -44,7 +44,7 @@ pub fn salvage(old: &Path, new: &Path) -> Result<Salvaged, Error> {
     let scratch = new.join("aside");
     let saved = copy_folder(&folder::generation(old, generation), &scratch)
         .map_err(|error| refused(new, "the old store cannot be copied", &error))
-        .and_then(|()| copy_records(&scratch, new, Mark::open(old).map(|(_, reading)| reading).ok()));
+        .and_then(|()| copy_records(&scratch, new, old));
     lock.release();
     remove(&scratch).map_err(|error| refused(new, "the scratch copy cannot be removed", &error))?;
     saved
@@ -64,18 +64,20 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn copy_records(scratch: &Path, new: &Path, mark: Option<Reading>) -> Result<Salvaged, Error> {
+fn copy_records(scratch: &Path, new: &Path, old: &Path) -> Result<Salvaged, Error> {
     let tree = open_somehow(scratch).map_err(|trouble| troubled(new, "the old store cannot be opened", trouble))?;
     let store = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), new);
     let mut builder = Builder::begin(new, 1, Check::new(store, 1))?;
     let mut saved = Salvaged::default();
     let mut numbers: HashSet<Vec<u8>> = HashSet::new();
+    let mut seen = 0;
     // Behind our own record, which is made anew.
     let mut from = vec![1];
     loop {
         let mut last = None;
         let scanned = tree.scan(&from, None, &mut |key, value| {
             last = Some(key.to_vec());
+            seen += 1;
             if codec::unseal(key, value).is_some() {
                 if key.starts_with(codec::META) {
                     numbers.insert(key.to_vec());
@@ -102,13 +104,13 @@ fn copy_records(scratch: &Path, new: &Path, mark: Option<Reading>) -> Result<Sal
             }
         }
     }
-    saved.unreadable.extend(missing(&tree, mark, saved.copied));
     for name in ["ids", "tokens"] {
         let key = codec::meta_key(name);
         if !numbers.contains(&key) {
             builder.put(&key, &codec::encode_number(&key, FAR))?;
         }
     }
+    saved.unreadable.extend(missing(old, &tree, seen));
     // It reads from a copy of a damaged store: nothing of it is wanted any more.
     super::tree::leak(tree);
     let made = builder.finish()?;
@@ -117,22 +119,19 @@ fn copy_records(scratch: &Path, new: &Path, mark: Option<Reading>) -> Result<Sal
     Ok(saved)
 }
 
-/// What is not there at all, and so has no name: as far as the check record and the mark tell.
-fn missing(tree: &Tree, mark: Option<Reading>, found: u64) -> Vec<String> {
-    let said = tree.get(KEY).ok().flatten().and_then(|sealed| Record::decode(&sealed));
+/// What sled has left out without a word: behind damage in its log it takes what follows for never written.
+fn missing(old: &Path, tree: &Tree, seen: u64) -> Vec<String> {
+    let Some(said) = tree.get(KEY).ok().flatten().and_then(|sealed| Record::decode(&sealed)) else {
+        return vec!["the count of all records, so that nobody can tell how many are missing".to_owned()];
+    };
     let mut lines = Vec::new();
-    match said {
-        None => lines.push("the check record, so nobody can tell how many records there were".to_owned()),
-        Some(said) if said.count > found => {
-            let count = said.count - found;
-            lines.push(format!("{count} of {} records are not there, or among those above", said.count));
-        }
-        Some(_) => {}
+    let synced = Mark::open(old).map_or(0, |(_, reading)| reading.sequence);
+    if synced > said.sequence {
+        let batches = synced - said.sequence;
+        lines.push(format!("what was written last: {batches} batches of {synced}, whatever was in them"));
     }
-    if let (Some(said), Some(mark)) = (said, mark)
-        && said.sequence < mark.sequence
-    {
-        lines.push(format!("the last {} commits are not there", mark.sequence - said.sequence));
+    if said.count > seen {
+        lines.push(format!("{} of {} records, which are not found", said.count - seen, said.count));
     }
     lines
 }
