@@ -243,10 +243,10 @@ def damaged(path: Path) -> Path:
     """A store with a flipped byte in the payload of one of a hundred jobs."""
     with jobq.open(path) as svc:
         for number in range(100):
-            svc.enqueue("t", b"%04d" % number * 500)
+            svc.enqueue("t", b"(%02d)" % number * 500)
     (database,) = databases(path)
     content = database.read_bytes()
-    flip(database, content.index(b"0050" * 100) + 200)
+    flip(database, content.index(b"(50)" * 100) + 200)
     return path
 
 
@@ -269,7 +269,7 @@ def test_salvage_copies_what_reads_names_the_rest_and_leaves_the_old_alone(
     with jobq.open(tmp_path / "new") as svc:
         payloads = {svc.payload(info.id) for info in svc.find(jobq.Status.READY)}
         assert svc.verify() == []
-    assert payloads <= {b"%04d" % number * 500 for number in range(100)}
+    assert payloads <= {b"(%02d)" % number * 500 for number in range(100)}
     assert len(payloads) >= 49  # sled reads nothing that was written after the damage
 
 

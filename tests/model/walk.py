@@ -193,8 +193,8 @@ class Walk(WorkerSteps):
         """Open what a kill leaves once all is written, with jobs held and granted to streams.
 
         What was awaited by nobody (R6) a kill may undo; so it is written first, and time does its work. A
-        promotion is not written: where a held job goes back to among those of its due is left open, so there is
-        none.
+        promotion is not written: where a held job goes back to among those of its due is left open, so there
+        is none.
         """
         if not self._keep_last_stamp():
             return

@@ -65,7 +65,6 @@ def test_a_sound_tree_is_green(tmp_path: Path) -> None:
         pytest.param(
             "repository__mod", "pub mod memory;\npub use memory::Memory;", id="trait re-exports adapter"
         ),
-        pytest.param("repository__memory", "use crate::sync::Lock;", id="adapter uses sync"),
         pytest.param("repository__memory", "use super::committer::Committer;", id="adapter uses committer"),
         pytest.param("repository__committer", "use super::memory::Memory;", id="committer uses adapter"),
         pytest.param("ready", "fn f(now: std::time::Instant) {}", id="structure asks the clock"),
