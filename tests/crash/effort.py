@@ -18,8 +18,8 @@ def some(ci: int, soak: int) -> int:
 
 
 def every(step: int) -> Iterator[int]:
-    """Points of a sweep, from 1, without end: in CI only about each step-th, by the seed."""
-    if SOAK or step == 1:
+    """Points of a sweep, without end: about each step-th, by the seed; each, where the step is 1."""
+    if step == 1:
         yield from count(1)
     chance = random.Random(SEED)
     at = 0

@@ -25,8 +25,8 @@ from .verdicts import Death
 from .victim import FAILED
 
 STEPS = 60
-CI_STEP = {"sled": 3, "sqlite": 9}
-"""In CI about each which call fails."""
+STEP = {"sled": 1 if SOAK else 5, "sqlite": 1 if SOAK else 15}
+"""About each which call fails."""
 KINDS: dict[str, dict[str, Any]] = {
     "EIO": {"mode": "error", "errno": errno.EIO},
     "EIO from then on": {"mode": "error", "errno": errno.EIO, "sticky": True},
@@ -72,7 +72,7 @@ def endure(zygote: Zygote, folder: Path, subject: str, fault: Fault) -> tuple[bo
 def test_a_call_that_fails(subject: str, kind: str, zygote: Zygote, tmp_path: Path, tell: Tell) -> None:
     """An error that is swallowed, retried or half obeyed shows days later, as jobs that are not there."""
     strikes = failures = 0
-    for at in every(CI_STEP[subject]):
+    for at in every(STEP[subject]):
         folder = tmp_path / f"{at}"
         folder.mkdir()
         settings = {**KINDS, **MORE}[kind]
@@ -83,7 +83,7 @@ def test_a_call_that_fails(subject: str, kind: str, zygote: Zygote, tmp_path: Pa
             break
         strikes += 1
         failures += failed
-    assert strikes > STEPS / CI_STEP[subject] / 2, f"only {strikes} calls were seen: the shim is blind"
+    assert strikes > STEPS / STEP[subject] / 2, f"only {strikes} calls were seen: the shim is blind"
     assert failures or kind in {"short", "EINTR"}, "no error was ever noticed"
     line = f"{subject}, {kind}: {strikes} calls failed, the service stopped at {failures} of them"
     tell(line, failing_calls=strikes)

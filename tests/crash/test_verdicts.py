@@ -197,6 +197,11 @@ def test_a_holder_who_died_unnoticed_is_told() -> None:
     assert book.kinds(seen(shown("x", 1, crashes=1)), Promise(leases=True)) == set()
     book.add("release", None, id=1, token=7, delay=0)
     assert book.kinds(seen(shown("x", 1, crashes=0)), Promise(leases=True)) == set()
+    book = Book()
+    book.enqueue("x", 1)
+    book.add("cancel", None, id=1)  # still under way when the job was granted, and when all died
+    book.reserve((1, 7, "x"))
+    assert book.kinds(seen(shown("x", 1, crashes=0)), Promise(leases=True)) == set()
 
 
 def test_a_drain_out_of_order_or_short_is_told() -> None:

@@ -139,7 +139,7 @@ def _forgotten(story: Story, job: Seen | None, deaths: list[Death]) -> Iterator[
     if job is None or not story.grants or job.status not in {"ready", "delayed", "reserved"}:
         return
     last = max(story.grants, key=lambda grant: grant.token)
-    touched = any((call.ended or call.began) > last.call.began for call in story.calls)
+    touched = any(call.ended is None or call.ended > last.call.began for call in story.calls)
     if not touched and job.crashes == 0 and any(death.run == last.call.run for death in deaths):
         yield Verdict(
             "FORGOTTEN", f"job {job.id} was held under {last.token} at the crash, and is not charged"
