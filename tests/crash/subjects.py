@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jobq
 
-SUBJECTS = ("sqlite",)
+SUBJECTS = ("sled", "sqlite")
 LEVELS = ("always", "interval", "never")
 
 _REPOSITORY = frozenset(["RepositoryError", "RepositoryFailed"])

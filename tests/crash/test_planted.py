@@ -13,7 +13,6 @@ import pytest
 from .effort import SEED
 from .faults import Fault
 from .launch import DEADLINE, Zygote
-from .subjects import SUBJECTS
 from .supervisor import Case
 
 CAUGHT = {
@@ -52,7 +51,6 @@ def test_where_nothing_is_planted_nothing_is_caught(zygote: Zygote, tmp_path: Pa
         assert not verdicts_on(zygote, tmp_path / f"{seed}", "sqlite", seed)
 
 
-@pytest.mark.skipif("sled" not in SUBJECTS, reason="this build of jobq has no store of its own")
 def test_a_torn_snapshot_left_behind_is_caught(zygote: Zygote, tmp_path: Path) -> None:
     """A kill in a window of three system calls leaves one; a store that does not set it aside is dead."""
     first = Case(tmp_path / "first", "sled", "always", SEED, launch=zygote)

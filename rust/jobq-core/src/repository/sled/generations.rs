@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::sled::Batch;
 
 use super::check::{Check, KEY, Record};
-use super::fault::{corrupt, refused};
+use super::fault::{corrupt, refused, unusable};
 use super::folder;
 use super::tree::{Tree, Trouble};
 use crate::error::Error;
@@ -35,7 +35,7 @@ impl<'a> Builder<'a> {
         remove(&folder).map_err(|error| refused(store, "an unfinished generation cannot be removed", &error))?;
         folder::make_private(&folder).map_err(|error| refused(store, "a generation cannot be made", &error))?;
         let tree =
-            Tree::open(store, &folder).map_err(|trouble| troubled(store, "a generation cannot be made", trouble))?;
+            Tree::open(store, &folder).map_err(|trouble| unmade(store, "a generation cannot be made", trouble))?;
         Ok(Self { store, number, tree, check, batch: Batch::default(), keys: 0, bytes: 0, unsynced: 0 })
     }
 
@@ -59,7 +59,7 @@ impl<'a> Builder<'a> {
             Ok(())
         });
         (self.keys, self.bytes) = (0, 0);
-        written.map_err(|trouble| troubled(self.store, "a generation cannot be written", trouble))
+        written.map_err(|trouble| unmade(self.store, "a generation cannot be written", trouble))
     }
 
     /// End it: on the disk whole, read again and compared, under a name that is not yet its own.
@@ -101,7 +101,7 @@ impl Made<'_> {
 
 /// Read a generation that was just made, and compare it with what was to be written.
 fn compare(store: &Path, folder: &Path, wanted: Record) -> Result<(), Error> {
-    let read = |trouble| troubled(store, "a generation cannot be read", trouble);
+    let read = |trouble| unmade(store, "a generation cannot be read", trouble);
     let tree = Tree::open(store, folder).map_err(read)?;
     let mut found = Check::new(wanted.store, wanted.sequence);
     let mut said = None;
@@ -116,7 +116,7 @@ fn compare(store: &Path, folder: &Path, wanted: Record) -> Result<(), Error> {
     tree.drop_at_leisure()?;
     scanned.map_err(read)??;
     if said != Some(wanted) || found.record() != wanted {
-        return Err(corrupt(store, "a generation that was just written does not hold what was written"));
+        return Err(unusable(store, "failed: a generation that was just written does not hold what was written"));
     }
     Ok(())
 }
@@ -126,6 +126,14 @@ pub(super) fn remove(folder: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+/// The error of a generation in trouble that is not the store yet: whatever is wrong with it, the store is not damaged.
+fn unmade(store: &Path, what: &str, trouble: Trouble) -> Error {
+    match trouble {
+        Trouble::Io(error) => refused(store, what, &error),
+        Trouble::Broken(text) => unusable(store, &format!("failed: {what}: {text}")),
     }
 }
 

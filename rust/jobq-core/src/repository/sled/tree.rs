@@ -58,10 +58,31 @@ pub(super) fn guarded<R>(work: impl FnOnce() -> Result<R, ::sled::Error>) -> Res
     }
 }
 
-/// An open database. Never dropped by itself: see [`Tree::drop_at_leisure`] and [`leak`].
+/// A database of sled, which panics when it is dropped and cannot write any more. `None` only while it is dropped.
+struct Shielded(Option<Db>);
+
+impl Shielded {
+    /// Ask it: what it returns, its error, or its panic.
+    fn ask<R>(&self, work: impl FnOnce(&Db) -> Result<R, ::sled::Error>) -> Result<R, Trouble> {
+        match &self.0 {
+            Some(db) => guarded(|| work(db)),
+            None => Err(Trouble::Broken("it is being closed".to_owned())),
+        }
+    }
+}
+
+impl Drop for Shielded {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        // What failed was told before, or it is dropped because of it.
+        let _ = sync::catch("sled", move || drop(db));
+    }
+}
+
+/// An open database. Where it can be waited for it is dropped by [`Tree::drop_at_leisure`]; see also [`leak`].
 pub(super) struct Tree {
     folder: PathBuf,
-    db: Db,
+    db: Shielded,
     file: File,
 }
 
@@ -74,13 +95,13 @@ impl Tree {
     /// Open the database in a folder, or make it. `store` has the ballast and takes what is set aside.
     pub(super) fn open(store: &Path, folder: &Path) -> Result<Arc<Self>, Trouble> {
         let found = set_aside(store, folder).map_err(Trouble::Io).and_then(|()| open_patiently(folder));
-        let db = match found {
+        let db = Shielded(Some(match found {
             Err(trouble) if trouble.is_full() && ballast::free(store) => {
                 set_aside(store, folder).map_err(Trouble::Io)?;
                 open_patiently(folder)?
             }
             other => other?,
-        };
+        }));
         restrict(folder).map_err(Trouble::Io)?;
         let file = File::open(folder.join("db")).map_err(Trouble::Io)?;
         Ok(Arc::new(Self { folder: folder.to_owned(), db, file }))
@@ -88,18 +109,18 @@ impl Tree {
 
     /// Apply a batch and hand it to the system: it then survives the death of the process. The bytes of log written.
     pub(super) fn write(&self, batch: Batch, keys: usize) -> Result<u64, Trouble> {
-        guarded(|| self.db.apply_batch(batch))?;
+        self.db.ask(|db| db.apply_batch(batch))?;
         self.flush(keys)
     }
 
     /// Only [`Tree::write`]'s first half, whose failure leaves half a batch in memory.
     pub(super) fn apply(&self, batch: Batch) -> Result<(), Trouble> {
-        guarded(|| self.db.apply_batch(batch))
+        self.db.ask(|db| db.apply_batch(batch))
     }
 
     /// Hand what was applied to the system, and collect the garbage of so many keys.
     pub(super) fn flush(&self, keys: usize) -> Result<u64, Trouble> {
-        let bytes = guarded(|| self.db.flush())?;
+        let bytes = self.db.ask(|db| db.flush())?;
         for _ in 0..=keys / GARBAGE {
             crossbeam_epoch::pin().flush();
         }
@@ -122,7 +143,7 @@ impl Tree {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Trouble> {
-        guarded(|| self.db.get(key))
+        self.db.ask(|db| db.get(key))
     }
 
     /// Visit every record from `from` on, before `to` (`None`: to the end); the visitor's error ends it.
@@ -132,10 +153,10 @@ impl Tree {
         to: Option<&[u8]>,
         visit: &mut Visit<'_>,
     ) -> Result<Result<(), Error>, Trouble> {
-        let mut pairs = guarded(|| {
+        let mut pairs = self.db.ask(|db| {
             Ok(match to {
-                Some(to) => self.db.range(from..to),
-                None => self.db.range(from..),
+                Some(to) => db.range(from..to),
+                None => db.range(from..),
             })
         })?;
         loop {
@@ -154,7 +175,7 @@ impl Tree {
     pub(super) fn drop_at_leisure(self: Arc<Self>) -> Result<(), Error> {
         let folder = self.folder.clone();
         // A failed sync panics in there, and was told before.
-        sync::within("sled-drop", DROP, move || sync::catch("sled", move || drop(self)));
+        sync::within("sled-drop", DROP, move || drop(self));
         lock::await_release(&folder)
     }
 }
