@@ -18,7 +18,7 @@ from .history import History
 from .journal import read
 from .launch import DEADLINE, Exec, Launch
 from .plan import Plan
-from .verdicts import Death, Promise, Verdict, judge
+from .verdicts import Death, Promise, Verdict, judge, oldest_loss
 from .verifier import Observation
 
 
@@ -97,6 +97,8 @@ class Case:
     launch: Launch = field(default_factory=Exec)
     runs: int = 0
     deaths: list[Death] = field(default_factory=list)
+    oldest_loss: float = 0.0
+    """Of the last crash at a level that promises less than all, see `oldest_loss`."""
 
     def __post_init__(self) -> None:
         self.store = self.folder / "store"
@@ -143,7 +145,11 @@ class Case:
     def verify(self, settings: Mapping[str, str] | None = None, **more: object) -> list[Verdict]:
         """Look, and judge."""
         seen = look(self.launch, self.plan(**more), settings)
-        return judge(History(read(self.journal)), self.deaths, seen, self.promise)
+        history = History(read(self.journal))
+        if self.promise.window:
+            strictly = judge(history, self.deaths, seen, replace(self.promise, window=0.0))
+            self.oldest_loss = oldest_loss(strictly, self.deaths[-1:])
+        return judge(history, self.deaths, seen, self.promise)
 
     def calls(self) -> int:
         """How many calls its journal holds."""

@@ -90,6 +90,15 @@ def judge(
     return _forgive(verdicts, past, present, deaths, promise)
 
 
+def oldest_loss(verdicts: list[Verdict], deaths: list[Death]) -> float:
+    """How many seconds before its crash the oldest call was acknowledged that was lost; 0 if none was."""
+    ends = {death.run: death.at for death in deaths}
+    return max(
+        (ends[v.call.run] - (v.call.ended or 0) for v in verdicts if v.call and v.call.run in ends),
+        default=0.0,
+    )
+
+
 def _identities(past: History, seen: Observation) -> Iterator[Verdict]:
     """Payloads sound, known, and each under its own id, topic and weight."""
     keys: set[str] = set()

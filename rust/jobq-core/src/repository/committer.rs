@@ -359,7 +359,9 @@ impl Journal {
     /// Whether more is queued than one call should add to.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        self.queued >= FULL_QUEUE
+        // What nobody waits for a kill may take, so no more of it is queued than is soon written.
+        let full = if matches!(self.pace, Pace::Thread { ack: Ack::Queued, .. }) { FULL_BYTES } else { FULL_QUEUE };
+        self.queued >= full
     }
 
     /// Whether a full group waits.
