@@ -221,6 +221,9 @@ fn what_is_missing_is_noticed() {
     is_corrupt(broken("2", &|path| fs::write(path.join("mark"), "").unwrap()), "its mark cannot be read");
     is_corrupt(broken("3", &|path| fs::remove_file(path.join("gen-1/conf")).unwrap()), "configuration is missing");
     is_corrupt(broken("4", &|path| fs::write(path.join("gen-1/db"), "").unwrap()), "empty or missing");
+    // With the mark of what was written it is no folder to begin in, or lost jobs would look like none.
+    let gone = broken("gone", &|path| fs::remove_dir_all(path.join("gen-1")).unwrap());
+    is_corrupt(gone, "the folder of its database is missing");
     let older = home.0.join("older");
     is_corrupt(
         broken("5", &|path| {

@@ -63,6 +63,7 @@ impl Work {
             }
         }
         let Some(&generation) = found.generations.last() else {
+            refuse_lost(path)?;
             make_first(path)?;
             return Self::open(description);
         };
@@ -252,6 +253,15 @@ pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     match last.checked_add(1) {
         Some(next) => Some([head, &[next]].concat()),
         None => successor(head),
+    }
+}
+
+/// A mark of more than creation writes is that of a store that had records: without its generation it is no folder to
+/// begin in.
+fn refuse_lost(path: &Path) -> Result<(), Error> {
+    match Mark::open(path) {
+        Ok((_, reading)) if reading.sequence > 1 => Err(corrupt(path, "the folder of its database is missing")),
+        _ => Ok(()),
     }
 }
 
