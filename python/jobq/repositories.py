@@ -12,7 +12,6 @@ from typing import Any, Literal, Protocol, TypeAlias, final
 from jobq._jobq import _milliseconds
 
 _Seconds: TypeAlias = float | timedelta
-_Sync: TypeAlias = Literal["always", "interval", "never"]
 
 _SYNC = ("always", "interval", "never")
 
@@ -113,7 +112,7 @@ class Sled:
         self,
         path: str | os.PathLike[str],
         *,
-        sync: _Sync = "always",
+        sync: Literal["always", "interval", "never"] = "always",
         interval: _Seconds = 0.1,
         create: bool = True,
     ) -> None:
@@ -128,7 +127,7 @@ class Sled:
         """
         check_level(sync, interval)
         self._path = os.path.abspath(checked_path(path))  # noqa: PTH100 - pathlib is not imported for this
-        self._sync: _Sync = sync
+        self._sync: Literal["always", "interval", "never"] = sync
         self._interval_ms = _milliseconds(interval, "interval")
         self._create = _flag(create, "create")
 
@@ -154,7 +153,7 @@ class Sled:
         return self._path
 
     @property
-    def sync(self) -> _Sync:
+    def sync(self) -> Literal["always", "interval", "never"]:
         """What an acknowledged call has survived."""
         return self._sync
 
@@ -164,7 +163,9 @@ class Sled:
         return self._interval_ms / 1000
 
 
-def _described(path: str, sync: _Sync, interval: float, create: bool) -> Sled:
+def _described(
+    path: str, sync: Literal["always", "interval", "never"], interval: float, create: bool
+) -> Sled:
     return Sled(path, sync=sync, interval=interval, create=create)
 
 
