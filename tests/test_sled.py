@@ -10,6 +10,7 @@ import pickle
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 import jobq
 from child import Child, run
+from conformance.disk import PLACE
 from jobq import JobService, Memory, RepositoryError, RepositoryLocked, Sled
 
 FOREIGN = "notes.txt"
@@ -222,14 +224,23 @@ def test_an_empty_folder_becomes_a_store(path: Path) -> None:
         svc.enqueue("t", b"")
 
 
-def test_it_opens_again_five_hundred_times(path: Path) -> None:
+def test_it_opens_again_five_hundred_times() -> None:
     """Whatever an open or a close leaks (a file, a lock, a thread) ends a service that restarts often."""
-    files, store = len([*Path("/proc/self/fd").iterdir()]), Sled(path)
-    for number in range(500):
-        with JobService(store, store) as svc:
-            assert svc.stats().enqueued == number
-            svc.enqueue("t", b"")
-    assert len([*Path("/proc/self/fd").iterdir()]) <= files + 3
+
+    def used(what: str) -> int:
+        return len([*Path("/proc/self", what).iterdir()])
+
+    with tempfile.TemporaryDirectory(dir=PLACE) as folder:
+        store = Sled(Path(folder, "store"))
+        before = [0, 0]
+        for number in range(500):
+            with JobService(store, store) as svc:
+                assert svc.stats().enqueued == number
+                svc.enqueue("t", b"")
+            if number == 9:  # sled has started its threads by then
+                before = [used("fd"), used("task")]
+        assert used("fd") <= before[0] + 3
+        assert used("task") <= before[1] + 3
 
 
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])
