@@ -43,10 +43,10 @@ test: $(INSTALLED) $(VENV)/.group-test planted ## the same build, then every Rus
 	$(BIN)/python scripts/check_names.py target/test-report.xml
 
 # A sweep takes longer than any other test may.
-crash: $(INSTALLED) $(VENV)/.group-test planted ## kill, cut off and damage stores: real processes; some tests need root
+crash: $(INSTALLED) $(VENV)/.group-test ## kill, cut off and damage stores: real processes; some tests need root
 	$(BIN)/python -m pytest tests/crash -o faulthandler_timeout=600 --junitxml=target/crash-report.xml
 
-soak: $(INSTALLED) $(VENV)/.group-test planted ## the same for long, by new seeds: [MINUTES=n] [SEED=n]
+soak: $(INSTALLED) $(VENV)/.group-test ## the same for long, by new seeds: [MINUTES=n] [SEED=n]
 	$(BIN)/python scripts/soak.py --minutes '$(or $(MINUTES),60)' --seed '$(or $(SEED),1)'
 
 check: check-rust check-types check-house docs ## formats, lints, types, stubs, layers, the public API, the docs

@@ -5,6 +5,7 @@ from pathlib import Path
 import jobq
 
 SUBJECTS = ("sled", "sqlite")
+"""Also `two sleds`, one for each role; and `sqlite+fault`, one that cheats, see planted.py."""
 LEVELS = ("always", "interval", "never")
 
 _REPOSITORY = frozenset(["RepositoryError", "RepositoryFailed"])
@@ -17,6 +18,10 @@ def open_service(subject: str, store: Path, level: str) -> jobq.JobService:
     kind, _, planted = subject.partition("+")
     if kind == "sled":
         return jobq.open(store, sync=level)  # type: ignore[arg-type]
+    if kind == "two sleds":
+        store.mkdir(exist_ok=True)
+        jobs, topics = jobq.Sled(store / "jobs", sync=level), jobq.Sled(store / "topics", sync=level)  # type: ignore[arg-type]
+        return jobq.JobService(jobs, topics)
     assert kind == "sqlite", f"no subject is called {subject!r}"
     from sqlite_repository import SQLite
 

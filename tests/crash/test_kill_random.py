@@ -16,7 +16,6 @@ import pytest
 from .effort import SEED, some
 from .launch import Zygote
 from .report import Tell
-from .subjects import SUBJECTS
 from .supervisor import Case
 from .verdicts import Promise
 
@@ -28,11 +27,12 @@ PROMISES = {
     ("sled", "always"): Promise(leases=True),
     ("sled", "interval"): Promise(leases=True),
     ("sled", "never"): Promise(leases=True, window=0.1 + BUSY),
+    ("two sleds", "always"): Promise(leases=True),
+    ("two sleds", "never"): Promise(leases=True, window=0.1 + BUSY),
     ("sqlite", "always"): Promise(),
 }
 """After a kill; the machine itself goes on."""
-PAIRS = [(subject, level) for subject, level in PROMISES if subject in SUBJECTS]
-COUNTS = {"sled": 66, "sqlite": 10}
+COUNTS = {"sled": 66, "two sleds": 20, "sqlite": 10}
 """Kills in CI, of each level."""
 
 
@@ -46,7 +46,7 @@ def kill_once(case: Case, chance: random.Random) -> None:
         victim.kill()
 
 
-@pytest.mark.parametrize(("subject", "level"), PAIRS)
+@pytest.mark.parametrize(("subject", "level"), PROMISES)
 def test_a_kill_at_any_moment(subject: str, level: str, zygote: Zygote, tmp_path: Path, tell: Tell) -> None:
     """Nothing acknowledged is lost or undone, but at `never` the last 0.1 s, as a suffix."""
     chance = random.Random(f"{SEED}-{subject}-{level}")
