@@ -27,7 +27,7 @@ class Fault:
     kinds: str = "all"
     """Which calls count: all (that open or change), moving (write and its like), reads, or one of KINDS."""
     match: str = ""
-    """Of renames, only those whose new path has this in it."""
+    """Only calls on files whose path has this in it; of a rename, the new path."""
     tally: Path | None = None
 
     def environment(self) -> dict[str, str]:

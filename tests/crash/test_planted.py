@@ -5,6 +5,7 @@ A harness that passes whatever a store does proves nothing when it passes.
 
 from __future__ import annotations
 
+import time
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from .effort import SEED
 from .faults import Fault
 from .launch import DEADLINE, Zygote
 from .supervisor import Case
+from .verdicts import Promise
 
 CAUGHT = {
     "dropped": {"LOST"},
@@ -24,6 +26,7 @@ CAUGHT = {
 }
 """The fault, and the verdicts of which at least one must be given."""
 SEEDS = range(4)
+LEASES = Promise(leases=True)
 
 
 def verdicts_on(zygote: Zygote, folder: Path, subject: str, seed: int) -> set[str]:
@@ -69,3 +72,21 @@ def test_a_torn_snapshot_left_behind_is_caught(zygote: Zygote, tmp_path: Path) -
         )
         if {verdict.kind for verdict in other.verify(kept.environment())} == {"OPEN"}:
             return
+
+
+def test_a_lease_that_is_never_written_is_caught(zygote: Zygote, tmp_path: Path) -> None:
+    """A job that kills its process at once would be tried for ever."""
+    found: dict[bool, set[str]] = {False: set(), True: set()}
+    for planted, kinds in found.items():
+        for seed in SEEDS:
+            case = Case(tmp_path / f"{planted}-{seed}", "sled", "always", f"{seed}", LEASES, zygote)
+            deaf = Fault(
+                store=case.store, at=1, mode="skip", kinds="pwrite64", match="/store/inflight", sticky=True
+            )
+            with case.victim(deaf.environment() if planted else None) as victim:
+                end = time.monotonic() + DEADLINE
+                while case.calls() < 200:
+                    assert time.monotonic() < end, "the victim hardly works"
+                victim.kill()
+            kinds |= {verdict.kind for verdict in case.verify()}
+    assert found == {False: set(), True: {"FORGOTTEN"}}

@@ -5,7 +5,7 @@
  * JOBQ_FAULT_TALLY  file of 64-bit counters, one per kind of call in the order of KINDS, kept up to date live
  * JOBQ_FAULT_KINDS  which calls count: "all" that open or change (default), "moving" (write and its like), "reads", or the
  *                   name of one kind
- * JOBQ_FAULT_MATCH  of renames, only those whose new path has this in it
+ * JOBQ_FAULT_MATCH  only calls on paths, or descriptors opened by paths, that have this in them (of a rename: the new)
  * JOBQ_FAULT_AT     which call, from 1; 0: none
  * JOBQ_FAULT_MODE   "kill", "half" (half of a write, then kill), "error", "short" (half of a write, no error),
  *                   "skip" (nothing is done, and success is told)
@@ -56,7 +56,7 @@ static bool sticky;
 static enum { C_ALL, C_MOVING, C_READS, C_ONE } chosen;
 static enum kind the_one;
 static char match[256];
-static atomic_uchar inside[FDS]; /* 1: this descriptor is of a file or folder under the folder */
+static atomic_uchar inside[FDS]; /* 1: this descriptor is of a file or folder under the folder; 2: and it is named */
 static _Atomic uint64_t counted; /* calls of the chosen kinds */
 static _Atomic uint64_t own_tally[KIND_COUNT];
 static _Atomic uint64_t *tally = own_tally;
@@ -110,6 +110,10 @@ static bool under(const char *path) {
 
 static bool ours(int fd) { return fd >= 0 && fd < FDS && atomic_load(&inside[fd]); }
 
+/* Whether JOBQ_FAULT_MATCH, if it is set, is in the path; or was in the one that a descriptor was opened by. */
+static bool named(const char *path) { return match[0] == 0 || (path != NULL && strstr(path, match) != NULL); }
+static bool named_fd(int fd) { return match[0] == 0 || atomic_load(&inside[fd]) == 2; }
+
 /* A path as a call was given it: absolute, or relative to a folder's descriptor. */
 static bool ours_at(int fd, const char *path) {
     if (path == NULL)
@@ -145,17 +149,15 @@ static bool counts(enum kind kind) {
 }
 
 /* Count a call; what is to happen to it. */
-static enum mode strike_on(enum kind kind, const char *path) {
+static enum mode strike(enum kind kind, bool chosen_by_name) {
     atomic_fetch_add(&tally[kind], 1);
-    if (!counts(kind) || (match[0] && (path == NULL || strstr(path, match) == NULL)))
+    if (!counts(kind) || !chosen_by_name)
         return M_NONE;
     uint64_t number = atomic_fetch_add(&counted, 1) + 1;
     if (at == 0 || (sticky ? number < at : number != at))
         return M_NONE;
     return mode;
 }
-
-static enum mode strike(enum kind kind) { return strike_on(kind, NULL); }
 
 #define REAL(name) ((__typeof__(&name))real(#name))
 static void *real(const char *name) {
@@ -165,12 +167,13 @@ static void *real(const char *name) {
     return found;
 }
 
-/* A call that moves no bytes. */
-#define PLAIN(kind, concerned, call) PLAIN_ON(kind, NULL, concerned, call)
-#define PLAIN_ON(kind, path, concerned, call)                                                                          \
+/* A call that moves no bytes, on a descriptor or on a path. */
+#define ON_FD(kind, fd, call) PLAIN(kind, ours(fd), named_fd(fd), call)
+#define ON_PATH(kind, fd, path, call) PLAIN(kind, ours_at(fd, path), named(path), call)
+#define PLAIN(kind, concerned, chosen_by_name, call)                                                                   \
     do {                                                                                                               \
         if (concerned) {                                                                                               \
-            enum mode hit = strike_on(kind, path);                                                                            \
+            enum mode hit = strike(kind, chosen_by_name);                                                              \
             if (hit == M_KILL || hit == M_HALF)                                                                        \
                 die();                                                                                                 \
             if (hit == M_ERROR) {                                                                                      \
@@ -183,11 +186,11 @@ static void *real(const char *name) {
         return call;                                                                                                   \
     } while (0)
 
-/* A call that moves bytes: `half` does the first half of them. */
-#define MOVING(kind, concerned, call, half)                                                                            \
+/* A call that moves bytes: `half` does the first half of them, `all` is how many they are. */
+#define MOVING(kind, fd, all, call, half)                                                                              \
     do {                                                                                                               \
-        if (concerned) {                                                                                               \
-            enum mode hit = strike(kind);                                                                              \
+        if (ours(fd)) {                                                                                                \
+            enum mode hit = strike(kind, named_fd(fd));                                                                \
             if (hit == M_KILL)                                                                                         \
                 die();                                                                                                 \
             if (hit == M_HALF) {                                                                                       \
@@ -201,6 +204,8 @@ static void *real(const char *name) {
             }                                                                                                          \
             if (hit == M_SHORT)                                                                                        \
                 return half;                                                                                           \
+            if (hit == M_SKIP)                                                                                         \
+                return all;                                                                                            \
         }                                                                                                              \
         return call;                                                                                                   \
     } while (0)
@@ -208,9 +213,9 @@ static void *real(const char *name) {
 /* At least one byte, so that a short write makes way as a real one does; of one byte, all. */
 static size_t part(size_t length) { return length > 1 ? length / 2 : length; }
 
-static int opened(int fd, bool concerned) {
+static int opened(int fd, unsigned char how) {
     if (fd >= 0 && fd < FDS)
-        atomic_store(&inside[fd], concerned);
+        atomic_store(&inside[fd], how);
     return fd;
 }
 
@@ -220,7 +225,7 @@ static int open_at(int folder_fd, const char *path, int flags, mode_t bits) {
         next = REAL(openat);
     bool concerned = ours_at(folder_fd, path);
     if (concerned) {
-        enum mode hit = strike(K_open);
+        enum mode hit = strike(K_open, named(path));
         if (hit == M_KILL || hit == M_HALF)
             die();
         if (hit == M_ERROR) {
@@ -228,7 +233,7 @@ static int open_at(int folder_fd, const char *path, int flags, mode_t bits) {
             return -1;
         }
     }
-    return opened(next(folder_fd, path, flags, bits), concerned);
+    return opened(next(folder_fd, path, flags, bits), concerned ? 1 + (match[0] && named(path)) : 0);
 }
 
 static mode_t bits_of(int flags, va_list more) {
@@ -279,13 +284,15 @@ int close(int fd) {
     return REAL(close)(fd);
 }
 
-int dup(int fd) { return opened(REAL(dup)(fd), ours(fd)); }
-int dup2(int fd, int other) { return opened(REAL(dup2)(fd, other), ours(fd)); }
-int dup3(int fd, int other, int flags) { return opened(REAL(dup3)(fd, other, flags), ours(fd)); }
+static unsigned char known(int fd) { return ours(fd) ? atomic_load(&inside[fd]) : 0; }
+
+int dup(int fd) { return opened(REAL(dup)(fd), known(fd)); }
+int dup2(int fd, int other) { return opened(REAL(dup2)(fd, other), known(fd)); }
+int dup3(int fd, int other, int flags) { return opened(REAL(dup3)(fd, other, flags), known(fd)); }
 
 static int control(const char *name, int fd, int command, void *argument) {
     int got = ((int (*)(int, int, ...))real(name))(fd, command, argument);
-    return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? opened(got, ours(fd)) : got;
+    return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? opened(got, known(fd)) : got;
 }
 int fcntl(int fd, int command, ...) {
     va_list more;
@@ -306,10 +313,10 @@ ssize_t write(int fd, const void *from, size_t size) {
     static __typeof__(&write) next;
     if (next == NULL)
         next = REAL(write);
-    MOVING(K_write, ours(fd), next(fd, from, size), next(fd, from, part(size)));
+    MOVING(K_write, fd, (ssize_t)size, next(fd, from, size), next(fd, from, part(size)));
 }
 ssize_t pwrite(int fd, const void *from, size_t size, off_t where) {
-    MOVING(K_pwrite64, ours(fd), REAL(pwrite)(fd, from, size, where), REAL(pwrite)(fd, from, part(size), where));
+    MOVING(K_pwrite64, fd, (ssize_t)size, REAL(pwrite)(fd, from, size, where), REAL(pwrite)(fd, from, part(size), where));
 }
 ssize_t pwrite64(int fd, const void *from, size_t size, off_t where) { return pwrite(fd, from, size, where); }
 
@@ -320,13 +327,19 @@ static struct iovec first_half(const struct iovec *pieces, int count) {
         first.iov_len = part(first.iov_len);
     return first;
 }
+static ssize_t total(const struct iovec *pieces, int count) {
+    ssize_t bytes = 0;
+    for (int piece = 0; piece < count; piece++)
+        bytes += (ssize_t)pieces[piece].iov_len;
+    return bytes;
+}
 ssize_t writev(int fd, const struct iovec *pieces, int count) {
     struct iovec half = count > 0 ? first_half(pieces, count) : (struct iovec){0};
-    MOVING(K_writev, ours(fd), REAL(writev)(fd, pieces, count), REAL(writev)(fd, &half, 1));
+    MOVING(K_writev, fd, total(pieces, count), REAL(writev)(fd, pieces, count), REAL(writev)(fd, &half, 1));
 }
 ssize_t pwritev(int fd, const struct iovec *pieces, int count, off_t where) {
     struct iovec half = count > 0 ? first_half(pieces, count) : (struct iovec){0};
-    MOVING(K_pwritev, ours(fd), REAL(pwritev)(fd, pieces, count, where), REAL(pwritev)(fd, &half, 1, where));
+    MOVING(K_pwritev, fd, total(pieces, count), REAL(pwritev)(fd, pieces, count, where), REAL(pwritev)(fd, &half, 1, where));
 }
 ssize_t pwritev64(int fd, const struct iovec *pieces, int count, off_t where) {
     return pwritev(fd, pieces, count, where);
@@ -336,41 +349,41 @@ ssize_t read(int fd, void *to, size_t size) {
     static __typeof__(&read) next;
     if (next == NULL)
         next = REAL(read);
-    MOVING(K_read, ours(fd), next(fd, to, size), next(fd, to, part(size)));
+    MOVING(K_read, fd, (ssize_t)size, next(fd, to, size), next(fd, to, part(size)));
 }
 ssize_t pread(int fd, void *to, size_t size, off_t where) {
-    MOVING(K_pread64, ours(fd), REAL(pread)(fd, to, size, where), REAL(pread)(fd, to, part(size), where));
+    MOVING(K_pread64, fd, (ssize_t)size, REAL(pread)(fd, to, size, where), REAL(pread)(fd, to, part(size), where));
 }
 ssize_t pread64(int fd, void *to, size_t size, off_t where) { return pread(fd, to, size, where); }
 ssize_t readv(int fd, const struct iovec *pieces, int count) {
     struct iovec half = count > 0 ? first_half(pieces, count) : (struct iovec){0};
-    MOVING(K_readv, ours(fd), REAL(readv)(fd, pieces, count), REAL(readv)(fd, &half, 1));
+    MOVING(K_readv, fd, total(pieces, count), REAL(readv)(fd, pieces, count), REAL(readv)(fd, &half, 1));
 }
 ssize_t preadv(int fd, const struct iovec *pieces, int count, off_t where) {
     struct iovec half = count > 0 ? first_half(pieces, count) : (struct iovec){0};
-    MOVING(K_preadv, ours(fd), REAL(preadv)(fd, pieces, count, where), REAL(preadv)(fd, &half, 1, where));
+    MOVING(K_preadv, fd, total(pieces, count), REAL(preadv)(fd, pieces, count, where), REAL(preadv)(fd, &half, 1, where));
 }
 ssize_t preadv64(int fd, const struct iovec *pieces, int count, off_t where) { return preadv(fd, pieces, count, where); }
 
-int fsync(int fd) { PLAIN(K_fsync, ours(fd), REAL(fsync)(fd)); }
-int fdatasync(int fd) { PLAIN(K_fdatasync, ours(fd), REAL(fdatasync)(fd)); }
+int fsync(int fd) { ON_FD(K_fsync, fd, REAL(fsync)(fd)); }
+int fdatasync(int fd) { ON_FD(K_fdatasync, fd, REAL(fdatasync)(fd)); }
 int sync_file_range(int fd, off64_t from, off64_t length, unsigned flags) {
-    PLAIN(K_sync_file_range, ours(fd), REAL(sync_file_range)(fd, from, length, flags));
+    ON_FD(K_sync_file_range, fd, REAL(sync_file_range)(fd, from, length, flags));
 }
-int ftruncate(int fd, off_t length) { PLAIN(K_ftruncate, ours(fd), REAL(ftruncate)(fd, length)); }
+int ftruncate(int fd, off_t length) { ON_FD(K_ftruncate, fd, REAL(ftruncate)(fd, length)); }
 int ftruncate64(int fd, off_t length) { return ftruncate(fd, length); }
 int truncate(const char *path, off_t length) {
-    PLAIN(K_truncate, ours_at(AT_FDCWD, path), REAL(truncate)(path, length));
+    ON_PATH(K_truncate, AT_FDCWD, path, REAL(truncate)(path, length));
 }
 int truncate64(const char *path, off_t length) { return truncate(path, length); }
 int fallocate(int fd, int how, off_t from, off_t length) {
-    PLAIN(K_fallocate, ours(fd), REAL(fallocate)(fd, how, from, length));
+    ON_FD(K_fallocate, fd, REAL(fallocate)(fd, how, from, length));
 }
 int fallocate64(int fd, int how, off_t from, off_t length) { return fallocate(fd, how, from, length); }
 /* Of the family of errors that are returned, not set. */
 int posix_fallocate(int fd, off_t from, off_t length) {
     if (ours(fd)) {
-        enum mode hit = strike(K_fallocate);
+        enum mode hit = strike(K_fallocate, named_fd(fd));
         if (hit == M_KILL || hit == M_HALF)
             die();
         if (hit == M_ERROR)
@@ -381,32 +394,32 @@ int posix_fallocate(int fd, off_t from, off_t length) {
 int posix_fallocate64(int fd, off_t from, off_t length) { return posix_fallocate(fd, from, length); }
 
 int rename(const char *from, const char *to) {
-    PLAIN_ON(K_rename, to, ours_at(AT_FDCWD, to), REAL(rename)(from, to));
+    ON_PATH(K_rename, AT_FDCWD, to, REAL(rename)(from, to));
 }
 int renameat(int from_fd, const char *from, int to_fd, const char *to) {
-    PLAIN_ON(K_rename, to, ours_at(to_fd, to), REAL(renameat)(from_fd, from, to_fd, to));
+    ON_PATH(K_rename, to_fd, to, REAL(renameat)(from_fd, from, to_fd, to));
 }
 int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
-    PLAIN_ON(K_rename, to, ours_at(to_fd, to), REAL(renameat2)(from_fd, from, to_fd, to, flags));
+    ON_PATH(K_rename, to_fd, to, REAL(renameat2)(from_fd, from, to_fd, to, flags));
 }
-int unlink(const char *path) { PLAIN(K_unlink, ours_at(AT_FDCWD, path), REAL(unlink)(path)); }
+int unlink(const char *path) { ON_PATH(K_unlink, AT_FDCWD, path, REAL(unlink)(path)); }
 int unlinkat(int fd, const char *path, int flags) {
-    PLAIN(flags & AT_REMOVEDIR ? K_rmdir : K_unlink, ours_at(fd, path), REAL(unlinkat)(fd, path, flags));
+    ON_PATH(flags & AT_REMOVEDIR ? K_rmdir : K_unlink, fd, path, REAL(unlinkat)(fd, path, flags));
 }
-int mkdir(const char *path, mode_t bits) { PLAIN(K_mkdir, ours_at(AT_FDCWD, path), REAL(mkdir)(path, bits)); }
-int mkdirat(int fd, const char *path, mode_t bits) { PLAIN(K_mkdir, ours_at(fd, path), REAL(mkdirat)(fd, path, bits)); }
-int rmdir(const char *path) { PLAIN(K_rmdir, ours_at(AT_FDCWD, path), REAL(rmdir)(path)); }
-int link(const char *from, const char *to) { PLAIN(K_link, ours_at(AT_FDCWD, to), REAL(link)(from, to)); }
+int mkdir(const char *path, mode_t bits) { ON_PATH(K_mkdir, AT_FDCWD, path, REAL(mkdir)(path, bits)); }
+int mkdirat(int fd, const char *path, mode_t bits) { ON_PATH(K_mkdir, fd, path, REAL(mkdirat)(fd, path, bits)); }
+int rmdir(const char *path) { ON_PATH(K_rmdir, AT_FDCWD, path, REAL(rmdir)(path)); }
+int link(const char *from, const char *to) { ON_PATH(K_link, AT_FDCWD, to, REAL(link)(from, to)); }
 int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
-    PLAIN(K_link, ours_at(to_fd, to), REAL(linkat)(from_fd, from, to_fd, to, flags));
+    ON_PATH(K_link, to_fd, to, REAL(linkat)(from_fd, from, to_fd, to, flags));
 }
-int symlink(const char *to, const char *path) { PLAIN(K_symlink, ours_at(AT_FDCWD, path), REAL(symlink)(to, path)); }
+int symlink(const char *to, const char *path) { ON_PATH(K_symlink, AT_FDCWD, path, REAL(symlink)(to, path)); }
 int symlinkat(const char *to, int fd, const char *path) {
-    PLAIN(K_symlink, ours_at(fd, path), REAL(symlinkat)(to, fd, path));
+    ON_PATH(K_symlink, fd, path, REAL(symlinkat)(to, fd, path));
 }
-int chmod(const char *path, mode_t bits) { PLAIN(K_chmod, ours_at(AT_FDCWD, path), REAL(chmod)(path, bits)); }
-int fchown(int fd, uid_t user, gid_t group) { PLAIN(K_chown, ours(fd), REAL(fchown)(fd, user, group)); }
-int fchmod(int fd, mode_t bits) { PLAIN(K_chmod, ours(fd), REAL(fchmod)(fd, bits)); }
+int chmod(const char *path, mode_t bits) { ON_PATH(K_chmod, AT_FDCWD, path, REAL(chmod)(path, bits)); }
+int fchown(int fd, uid_t user, gid_t group) { ON_FD(K_chown, fd, REAL(fchown)(fd, user, group)); }
+int fchmod(int fd, mode_t bits) { ON_FD(K_chmod, fd, REAL(fchmod)(fd, bits)); }
 int fchmodat(int fd, const char *path, mode_t bits, int flags) {
-    PLAIN(K_chmod, ours_at(fd, path), REAL(fchmodat)(fd, path, bits, flags));
+    ON_PATH(K_chmod, fd, path, REAL(fchmodat)(fd, path, bits, flags));
 }
