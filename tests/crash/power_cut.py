@@ -24,6 +24,8 @@ from .replay import Disk
 from .stream import Event, Kind
 
 LEVELS = ("always", "interval", "never")
+ENOUGH = 20
+"""Failures after which a campaign ends."""
 LONGEST = 100
 """No chain has more lives; a life's seed is its chain's times this, plus its place."""
 
@@ -200,7 +202,7 @@ def campaign(
     tally = Tally()
     turn = 0
     images = max(1, min(25, -(-count // (lives * len(levels) * len(STEPS)))))
-    while tally.images < count:
+    while tally.images < count and len(tally.failures) < ENOUGH:
         plan = Chain(
             subject=subject,
             level=levels[turn % len(levels)],

@@ -263,8 +263,8 @@ class _Image:
         with path.open("wb", buffering=0) as out:
             path.chmod(0o600)
             for at in range(0, min(size, len(file.synced)), CHUNK):
-                piece = memoryview(file.synced)[at : min(at + CHUNK, size)]
-                if piece != ZEROS[: len(piece)]:
+                piece = file.synced[at : min(at + CHUNK, size)]
+                if piece != ZEROS[: len(piece)]:  # a hole costs nothing
                     out.seek(at)
                     out.write(piece)
             for sector, content in sectors.items():

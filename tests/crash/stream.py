@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -104,8 +104,10 @@ def with_writes_before_syncs(events: list[Event], file: str, synced: str) -> lis
         name = Path(event.path).name
         if event.kind is Kind.SYNC_BEGAN and name == synced:
             began = len(kept)
+        if event.kind in {Kind.CREATED, Kind.OPENED} and name == file:
+            began = None  # it cannot be written before it is there
         if event.kind is Kind.WROTE and name == file and began is not None:
-            kept.insert(began, replace(event))
+            kept.insert(began, event)
             began += 1
             continue
         kept.append(event)

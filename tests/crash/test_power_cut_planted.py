@@ -36,8 +36,8 @@ def test_the_same_life_unbroken_passes() -> None:
 @pytest.mark.parametrize("level", ["always", "interval", "never"])
 def test_no_fdatasync_at_all_is_found(level: str, tell: Tell) -> None:
     """Acknowledged calls are lost; and at `never`, which may lose them, the store itself breaks."""
-    found = failures(level, partial(stream.without_syncs, file="db"))
-    tell(f"no fdatasync, {level}: {len(found)} of 150")
+    found = failures(level, partial(stream.without_syncs, file="db"), images=40)
+    tell(f"no fdatasync, {level}: {len(found)} of 40")
     assert found
 
 
@@ -45,14 +45,14 @@ def test_no_fdatasync_at_all_is_found(level: str, tell: Tell) -> None:
 def test_an_fdatasync_every_two_segments_is_found(level: str, tell: Tell) -> None:
     """The log is overwritten before what replaced it was safe; no lost call gives it away at `never`."""
     edit = partial(stream.with_rare_syncs, file="db", every=2 * SEGMENT)
-    found = failures(level, edit, images=300, steps=2_000)
-    tell(f"fdatasync every two segments, {level}: {len(found)} of 300")
+    found = failures(level, edit, images=80, steps=2_000)
+    tell(f"fdatasync every two segments, {level}: {len(found)} of 80")
     assert found
 
 
 def test_a_mark_before_its_fdatasync_is_found(tell: Tell) -> None:
     """The mark vouches for what the disk does not hold: a sound store is refused after a power cut."""
     edit = partial(stream.with_writes_before_syncs, file="mark", synced="db")
-    found = failures("always", edit)
-    tell(f"mark before fdatasync: {len(found)} of 150")
+    found = failures("always", edit, images=400)
+    tell(f"mark before fdatasync: {len(found)} of 400")
     assert any("RepositoryCorrupt" in line for line in found), found[:3]
