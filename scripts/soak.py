@@ -33,11 +33,19 @@ class Part:
     settings: dict[str, str] = field(default_factory=dict[str, str])
 
 
+IMAGES = "test_every_image_opens_and_holds_what_its_level_promises"
+TWO = "test_two_stores_keep_what_was_promised_together"
+EXT4 = "test_a_real_file_system_cut_at_work_keeps_what_was_promised"
+
 PARTS = [
     Part("random kills", "test_kill_random.py", {"JOBQ_CRASH_COUNT": "200"}),
     Part("kill at every call", "test_kill_sweep.py"),
     Part("failing calls", "test_errors.py"),
     Part("full disk", "test_full_disk.py"),
+    Part("power cuts", f"test_power_cut.py::{IMAGES}", {"JOBQ_CRASH_COUNT": "3000"}),
+    Part("power cuts of two stores", f"test_power_cut.py::{TWO}", {"JOBQ_CRASH_COUNT": "500"}),
+    Part("power cuts of ext4", f"test_loop_image.py::{EXT4}", {"JOBQ_CRASH_COUNT": "20"}),
+    Part("bit rot", "test_bit_rot.py", {"JOBQ_CRASH_COUNT": "40"}),
 ]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import zlib
 from collections.abc import Iterator
 from itertools import count
 
 SOAK = os.environ.get("JOBQ_CRASH_EFFORT") == "soak"
 SEED = os.environ.get("JOBQ_CRASH_SEED", "0")
 """The same in every run of CI; the soak takes others."""
+SEED_NUMBER = zlib.crc32(SEED.encode())
+"""It, where a number is wanted."""
 
 
 def some(ci: int, soak: int) -> int:

@@ -8,7 +8,7 @@ is there.
 import pytest
 
 from . import build, loop_image
-from .effort import SEED, some
+from .effort import SEED_NUMBER, some
 from .power_cut import LEVELS
 from .report import Tell
 
@@ -23,8 +23,8 @@ def test_a_real_file_system_cut_at_work_keeps_what_was_promised(
 ) -> None:
     """At `always` every acknowledged call; at the weaker levels the store opens, and only an end is gone."""
     count = some(5, 100)
-    tally = loop_image.campaign(int(SEED), count, levels=("always", *LEVELS, "always"))
-    tell(f"loop image: {tally.summary()}")
+    tally = loop_image.campaign(SEED_NUMBER, count, levels=("always", *LEVELS, "always"))
+    tell(f"loop image: {tally.summary()}", ext4_cuts=tally.images)
     assert not tally.failures, "\n".join(tally.failures)
     assert tally.images == count
 
