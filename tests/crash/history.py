@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from .journal import Call
 
@@ -72,10 +71,12 @@ class Story:
         """What a store may show after these calls, which are some of its own."""
         straight = self._play(calls)
         states = set(straight.states)
-        for place, (first, second) in enumerate(pairwise(calls)):
-            if first.ended is None or second.began < first.ended:
-                swapped = [*calls[:place], second, first, *calls[place + 2 :]]
-                states |= self._play(swapped).states
+        for place, first in enumerate(calls):
+            for later in range(place + 1, len(calls)):
+                if first.ended is not None and first.ended <= calls[later].began:
+                    break
+                moved = [*calls[:place], *calls[place + 1 : later + 1], first, *calls[later + 1 :]]
+                states |= self._play(moved).states
         return Expected(frozenset(states), straight.decided)
 
     def _play(self, calls: list[Call]) -> Expected:

@@ -226,3 +226,39 @@ def test_a_weak_level_forgives_a_suffix_alone() -> None:
     assert book.kinds(seen(shown("x", 1)), window, died) == {"LOST"}
     book.enqueue("w", 4, began=3.6, ended=3.7)
     assert book.kinds(seen(shown("x", 1), shown("y", 2), shown("w", 4)), window, died) == {"HOLE"}
+
+
+def test_calls_that_overlapped_may_have_come_in_any_order() -> None:
+    """A journal tells when a call began and returned, not when it took effect."""
+    book = Book()
+    book.enqueue("x", 1)
+    book.add("reset", id=1, began=2.0, ended=9.0)
+    book.reserve((1, 7, "x"), began=3.0, ended=3.1)
+    book.add("release", id=1, token=7, delay=0, began=4.0, ended=4.1)
+    book.reserve((1, 8, "x"), began=5.0, ended=5.1)
+    book.add("done", id=1, token=8, began=6.0, ended=6.1)
+    book.reserve((1, 9, "x"), began=10.0, ended=10.1)
+    assert book.kinds(seen(shown("x", 1))) == set()
+    book = Book()
+    book.enqueue("x", 1)
+    book.add("reset", id=1, began=2.0, ended=3.0)
+    book.reserve((1, 8, "x"), began=5.0, ended=5.1)
+    book.add("done", id=1, token=8, began=6.0, ended=6.1)
+    book.reserve((1, 9, "x"), began=10.0, ended=10.1)
+    assert book.kinds(seen(shown("x", 1))) == {"UNDONE"}
+
+
+def test_a_retry_lost_at_an_earlier_crash_is_not_held_against_a_later_run() -> None:
+    """What a weak level took once stays away, and the retries after it count on."""
+    book = Book()
+    book.enqueue("x", 1)
+    book.reserve((1, 7, "x"))
+    book.add("retry", "ok", "ready", id=1, token=7, delay=0, began=9.8, ended=9.9)
+    book.enqueue("y", 2, began=11.0, run=3)
+    book.reserve((1, 8, "x"), began=12.0, run=3)
+    book.add("retry", "ok", "ready", id=1, token=8, delay=0, began=13.0, ended=13.1, run=3)
+    deaths = [Death(RUN, 10.0), Death(3, 20.0)]
+    look = Observation(run=4, jobs=[shown("x", 1, retries=1), shown("y", 2)])
+    assert judge(History(book.calls), deaths, look, Promise(window=0.5)) == []
+    look = Observation(run=4, jobs=[shown("x", 1, retries=0), shown("y", 2)])
+    assert {v.kind for v in judge(History(book.calls), deaths, look, Promise(window=0.5))} == {"UNDONE"}

@@ -132,7 +132,7 @@ def _one(story: Story, job: Seen | None, past: History, deaths: list[Death]) -> 
         return
     if state in expected.states:
         if job is not None and state == LIVE:
-            yield from _retries(story, job)
+            yield from _retries(story, job, deaths)
         return
     what = f"{story.key} (job {story.id}) is {state}, not {' or '.join(sorted(expected.states))}"
     if story.enqueue.refused:
@@ -172,14 +172,18 @@ def _crashes(story: Story, past: History, deaths: list[Death]) -> int:
     return count
 
 
-def _retries(story: Story, job: Seen) -> Iterator[Verdict]:
+def _retries(story: Story, job: Seen, deaths: list[Death]) -> Iterator[Verdict]:
     """Charged retries are acknowledged too. Nothing expires in these workloads."""
+    ends = {death.run: death.at for death in deaths}
     since = max((n + 1 for n, call in enumerate(story.calls) if call.op == "reset"), default=0)
     calls = [call for call in story.calls[since:] if call.op == "retry" and not call.refused]
     sure = [call for call in calls if call.ok]
     doubtful_reset = since and not story.calls[since - 1].ok
     if not doubtful_reset and job.retries < len(sure):
-        yield Verdict("UNDONE", f"job {job.id} has {job.retries} retries, not {len(sure)}", sure[-1])
+        # Which are missing is not told: those nearest to a crash, of which the farthest is to be judged.
+        nearest = sorted(sure, key=lambda call: ends.get(call.run, 1e99) - (call.ended or 0.0))
+        lost = nearest[len(sure) - job.retries - 1]
+        yield Verdict("UNDONE", f"job {job.id} has {job.retries} retries, not {len(sure)}", lost)
     most = sum(call.op == "retry" and not call.refused for call in story.calls)
     if job.retries > most:
         yield Verdict("FORGED", f"job {job.id} has {job.retries} retries, not {most}")
