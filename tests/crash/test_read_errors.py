@@ -24,7 +24,7 @@ from .power_cut import memory
 from .recording import PYTHONPATH
 from .report import Tell
 
-MOST = some(40, 400)
+MOST = some(15, 400)
 """Reads that fail, spread evenly over those that the batch makes."""
 
 
