@@ -225,7 +225,7 @@ impl<P: Payload> State<P> {
         for (name, number) in ends {
             let key = meta_key(name);
             let value = encode_number(&key, number);
-            journal.job(Change::Put(key, value));
+            journal.job(Change::Put(key, value), 0);
         }
     }
 }

@@ -174,7 +174,8 @@ impl<P: Payload> State<P> {
         if self.journal.is_none() {
             return;
         }
-        self.write(Change::Delete(job_key(BODY, id)));
+        let inline = if size <= INLINE { usize::try_from(size).unwrap_or(0) } else { 0 };
+        self.erase(job_key(BODY, id), inline);
         self.write(Change::Delete(job_key(OVERLAY, id)));
         for number in log {
             self.write(Change::Delete(line_key(id, number)));
@@ -182,14 +183,21 @@ impl<P: Payload> State<P> {
         // What is left of a payload without a body is swept at open.
         for chunk in 0..chunks(size) {
             self.cut();
-            self.write(Change::Delete(chunk_key(id, chunk)));
+            self.erase(chunk_key(id, chunk), CHUNK);
         }
     }
 
     /// Queue a change of the job role.
     pub(crate) fn write(&mut self, change: Change) {
         if let Some(journal) = &mut self.journal {
-            journal.job(change);
+            journal.job(change, 0);
+        }
+    }
+
+    /// Queue that a value of so many bytes goes.
+    pub(crate) fn erase(&mut self, key: Vec<u8>, bytes: usize) {
+        if let Some(journal) = &mut self.journal {
+            journal.job(Change::Delete(key), bytes);
         }
     }
 
@@ -206,7 +214,7 @@ impl<P: Payload> State<P> {
                 numbers.asked = numbers.end + BLOCK.max(more);
                 let key = meta_key(name);
                 let value = encode_number(&key, numbers.asked);
-                journal.job(Change::Put(key, value));
+                journal.job(Change::Put(key, value), 0);
                 is_asked = true;
             }
         }

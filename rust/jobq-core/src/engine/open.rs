@@ -21,7 +21,9 @@ use crate::ids::IdMap;
 use crate::job::{JobId, Reason, Status, Token};
 use crate::leases::Leases;
 use crate::options::{JobOptions, Limits, Retention};
-use crate::repository::codec::{FORMAT, META, Overlay, TOPIC, TopicRecord, decode_number, encode_number, meta_key};
+use crate::repository::codec::{
+    CHUNK, FORMAT, META, Overlay, TOPIC, TopicRecord, decode_number, encode_number, meta_key,
+};
 use crate::repository::committer::{Journal, Stores};
 use crate::repository::{Change, LeaseTable, Pace, Repository};
 use crate::slab::Slab;
@@ -205,7 +207,7 @@ impl<P: Payload> State<P> {
         }
         for key in orphans {
             self.cut();
-            self.write(Change::Delete(key));
+            self.erase(key, CHUNK);
         }
         self.count_all(records);
         recovery.ready = self.total.now(Status::Ready);
@@ -416,7 +418,7 @@ impl<P: Payload> State<P> {
         for (name, number) in [("format", FORMAT), ("clean", 0), ("recovered", self.next_token.next)] {
             let key = meta_key(name);
             let value = encode_number(&key, number);
-            journal.job(Change::Put(key, value));
+            journal.job(Change::Put(key, value), 0);
         }
         self.ask_numbers(0, 0);
         let changed: Vec<u32> = self

@@ -286,10 +286,12 @@ impl Journal {
         self.has_thread() && !self.stores.are_one()
     }
 
-    /// Queue a change of the job role, if that remembers.
-    pub fn job(&mut self, change: Change) {
+    /// Queue a change of the job role, if that remembers. A delete weighs as much as the value of so many bytes that it
+    /// takes away: a store that keeps values in pages writes what is left of a page anew, and a group must stay small
+    /// there too.
+    pub fn job(&mut self, change: Change, taken_away: usize) {
         if self.stores.jobs.is_some() {
-            self.count(&change);
+            self.count(&change, taken_away);
             self.open.batch.jobs.push(change);
             self.upto += 1;
         }
@@ -298,14 +300,15 @@ impl Journal {
     /// Queue a change of the topic role, if that remembers.
     pub fn topic(&mut self, change: Change) {
         if self.stores.topics.is_some() {
-            self.count(&change);
+            self.count(&change, 0);
             self.open.batch.topics.push(change);
             self.upto += 1;
         }
     }
 
-    fn count(&mut self, change: &Change) {
+    fn count(&mut self, change: &Change, taken_away: usize) {
         let bytes = CHANGE
+            + taken_away
             + match change {
                 Change::Put(key, value) => key.len() + value.len(),
                 Change::Delete(key) => key.len(),
