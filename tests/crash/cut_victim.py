@@ -65,7 +65,7 @@ def open_service(subject: str, store: Path, level: str, *, keep: bool = True) ->
         )
     if subject == "two sleds":
         jobs, topics = (
-            jobq.Sled(store / role, sync=level, interval=INTERVAL)  # type: ignore[arg-type, attr-defined]
+            jobq.Sled(store / role, sync=level, interval=INTERVAL)  # type: ignore[arg-type]
             for role in ("jobs", "topics")
         )
         return jobq.JobService(jobs, topics, retention=retention, dead_retention=unbounded, max_crashes=255)

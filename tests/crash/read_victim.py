@@ -23,8 +23,6 @@ from .picture import Picture
 JOBS = 6_000
 SIZE = 16_000
 """Together more than sled keeps in memory of them, whatever its cache is set to: 190 MB of log."""
-BATCH = 400
-"""Two keys each, so that the delete is one batch of the store."""
 
 
 def build(store: Path) -> dict[str, object]:
@@ -36,11 +34,11 @@ def build(store: Path) -> dict[str, object]:
         return {"state": Picture(service).number}
 
 
-def delete(store: Path, which: int) -> dict[str, object]:
+def delete(store: Path, which: int, jobs: int) -> dict[str, object]:
     """Delete under a failing read; then close, as a program does that met an error."""
     shim = ctypes.CDLL(None)
     service = open_service("sled", store, "always")
-    ids = random.Random(1).sample([info.id for info in service.find()], BATCH)
+    ids = random.Random(1).sample([info.id for info in service.find()], jobs)
     shim.jobq_reads_arm(ctypes.c_long(which))
     outcome = "done"
     try:
@@ -58,4 +56,8 @@ def delete(store: Path, which: int) -> dict[str, object]:
 
 if __name__ == "__main__":
     path = Path(sys.argv[2])
-    print(json.dumps(build(path) if sys.argv[1] == "build" else delete(path, int(sys.argv[3]))))
+    print(
+        json.dumps(
+            build(path) if sys.argv[1] == "build" else delete(path, int(sys.argv[3]), int(sys.argv[4]))
+        )
+    )
