@@ -114,9 +114,11 @@ impl<P: Payload> Engine<P> {
                 Self::leave_waiting(state);
                 continue;
             }
+            // No longer than the writer may: it may have begun later than this call did to wait.
+            let left = journal.since.map_or(self.patience, |since| self.patience.saturating_sub(since.elapsed()));
             let (parker, seen) = journal.await_goal(goal);
             Self::leave_waiting(state);
-            if caller.detached(|| parker.wait(seen, Instant::now().checked_add(self.patience))) == Woken::Signal {
+            if caller.detached(|| parker.wait(seen, Instant::now().checked_add(left))) == Woken::Signal {
                 caller.interrupted()?;
             }
         }
