@@ -436,6 +436,37 @@ held = svc.reserve_one("t")
 # -- roles ---------------------------------------------------------------------------------------------------
 
 
+KILLER = """
+import os
+import jobq
+svc = jobq.open({path!r}, max_crashes=3, sync={sync!r})
+job = svc.reserve_one("t", timeout=0)
+print(svc.recovery.poisoned, job and (job.id, job.attempt, svc.info(job.id).crashes), flush=True)
+if job and job.payload == b"killer":
+    os.kill(os.getpid(), 9)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("sync", ["always", "interval", "never"])
+def test_C2_a_job_that_kills_its_process_in_a_moment_is_counted_all_the_same(path: Path, sync: str) -> None:
+    """Nothing is written when it is taken but a line in a small file, and that is read at the next start."""
+    with jobq.open(path) as svc:
+        svc.enqueue_many("t", [b"killer", b"innocent"])
+    said = [run(KILLER.format(path=str(path), sync=sync)).out for _ in range(5)]
+    assert said == [
+        "() (1, 1, 0)\n",
+        "() (1, 2, 1)\n",
+        "() (1, 3, 2)\n",
+        "() (1, 4, 3)\n",
+        "(1,) (2, 1, 0)\n",
+    ]
+    with jobq.open(path) as svc:
+        assert svc.info(1).reason is jobq.Reason.POISON
+        # It was held when its process ended without a word.
+        assert (svc.info(2).crashes, svc.recovery.recovered) == (1, 1)
+
+
 def test_one_object_for_both_roles_is_one_store_and_two_are_two(path: Path, tmp_path: Path) -> None:
     with JobService(Sled(path), Sled(tmp_path / "topics")) as svc:
         svc.enqueue("t", b"")

@@ -141,7 +141,7 @@ def test_verify_of_a_sound_store_says_so(killed: Path) -> None:
     assert done.stdout.endswith("records, 5 jobs, 2 topics: sound\n")
 
 
-def test_looking_changes_no_job(killed: Path) -> None:
+def test_C5_looking_changes_no_job(killed: Path) -> None:
     """C5: what was held at the kill is recovered by the next service, and counted once."""
     before = dumped(killed)
     for name in LOOKING:
