@@ -23,8 +23,9 @@ use crate::stats::Counters;
 /// The version of this format, kept under `m format`.
 pub const FORMAT: u64 = 1;
 
-/// Bytes of a payload kept under one key: below what sled would put into a file of its own.
-pub const CHUNK: usize = 24 * 1024;
+/// Bytes of a payload kept under one key: far below what sled would put into a file of its own, and small enough that a
+/// page of its, which holds up to 16, is small beside its cache.
+pub const CHUNK: usize = 4 * 1024;
 
 /// Bytes of the largest payload that is kept in the body, and in memory while the job waits.
 pub const INLINE: u32 = 1_024;

@@ -23,6 +23,9 @@ const UNSYNCED: u64 = SEGMENT as u64 / 4;
 /// How long sled may take to be dropped, and how long its lock from another life is waited for.
 const DROP: Duration = Duration::from_secs(5);
 const LOCKED: Duration = Duration::from_secs(1);
+/// Bytes that a scan reads before it has the cache trimmed, and the reads that sled notes down before it looks at them.
+const READ_ON: usize = 32 * 1024;
+const UNNOTED: usize = 64;
 /// After so many keys sled's garbage is collected; else it fills the memory.
 const GARBAGE: usize = 50;
 
@@ -159,16 +162,28 @@ impl Tree {
                 None => db.range(from..),
             })
         })?;
-        loop {
-            match guarded(|| pairs.next().transpose())? {
-                None => return Ok(Ok(())),
-                Some((key, value)) => {
-                    if let Err(error) = visit(&key, &value) {
-                        return Ok(Err(error));
-                    }
-                }
+        let mut bytes = 0;
+        while let Some((key, value)) = guarded(|| pairs.next().transpose())? {
+            if let Err(error) = visit(&key, &value) {
+                return Ok(Err(error));
+            }
+            bytes += value.len();
+            if bytes >= READ_ON {
+                bytes = 0;
+                self.trim(&key)?;
             }
         }
+        Ok(Ok(()))
+    }
+
+    /// Have the cache keep to its size. sled looks at it only when so many pages of one part of it were read, which a
+    /// scan, that reads each page once, would reach with everything in memory.
+    fn trim(&self, key: &[u8]) -> Result<(), Trouble> {
+        for _ in 0..UNNOTED {
+            self.get(key)?;
+        }
+        crossbeam_epoch::pin().flush();
+        Ok(())
     }
 
     /// Drop it in a thread of its own, as it may hang, and wait until its lock is free.
