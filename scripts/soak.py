@@ -38,14 +38,14 @@ TWO = "test_two_stores_keep_what_was_promised_together"
 EXT4 = "test_a_real_file_system_cut_at_work_keeps_what_was_promised"
 
 PARTS = [
+    Part("power cuts", f"test_power_cut.py::{IMAGES}", {"JOBQ_CRASH_COUNT": "9000"}),
+    Part("power cuts of two stores", f"test_power_cut.py::{TWO}", {"JOBQ_CRASH_COUNT": "500"}),
+    Part("power cuts of ext4", f"test_loop_image.py::{EXT4}", {"JOBQ_CRASH_COUNT": "20"}),
+    Part("full disk", "test_full_disk.py"),
+    Part("bit rot", "test_bit_rot.py", {"JOBQ_CRASH_COUNT": "40"}),
     Part("random kills", "test_kill_random.py", {"JOBQ_CRASH_COUNT": "200"}),
     Part("kill at every call", "test_kill_sweep.py"),
     Part("failing calls", "test_errors.py"),
-    Part("full disk", "test_full_disk.py"),
-    Part("power cuts", f"test_power_cut.py::{IMAGES}", {"JOBQ_CRASH_COUNT": "3000"}),
-    Part("power cuts of two stores", f"test_power_cut.py::{TWO}", {"JOBQ_CRASH_COUNT": "500"}),
-    Part("power cuts of ext4", f"test_loop_image.py::{EXT4}", {"JOBQ_CRASH_COUNT": "20"}),
-    Part("bit rot", "test_bit_rot.py", {"JOBQ_CRASH_COUNT": "40"}),
 ]
 
 
@@ -104,6 +104,50 @@ def add(totals: dict[str, Any], part: str, round_: dict[str, Any]) -> None:
     kept.setdefault("failures", []).extend(round_["failures"])
 
 
+GOALS = {
+    "random kills": ("kills", 5_000),
+    "kill at every call": ("cuts", 1_000),
+    "power cuts": ("images", 100_000),
+    "power cuts of ext4": ("ext4_cuts", 100),
+    "bit rot": ("complete", 5_000),
+}
+"""What the totals are to reach before a release."""
+
+
+def summary(totals: dict[str, Any]) -> str:
+    """The totals as a page: each part, what it counted, and how far that is from its goal."""
+    lines = [
+        "# Record of the soaks",
+        "",
+        "Made by `python scripts/soak.py --summary` from `totals.json`.",
+        "",
+        "| part | rounds | minutes | counted | goal | short of it | failures | commits | seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in [part.name for part in PARTS]:
+        kept = totals.get("parts", {}).get(name, {"rounds": 0, "minutes": 0.0, "counts": {}})
+        counted = ", ".join(f"{count:,} {what}" for what, count in sorted(kept["counts"].items()))
+        what, goal = GOALS.get(name, ("", 0))
+        missing = max(0, goal - kept["counts"].get(what, 0))
+        commits, seeds = " ".join(kept.get("commits", {})), " ".join(kept.get("seeds", []))
+        wanted = f"{goal:,} {what}" if goal else ""
+        short = f"{missing:,}" if goal else ""
+        failures = len(kept.get("failures", []))
+        lines.append(
+            f"| {name} | {kept['rounds']} | {kept['minutes']} | {counted} | {wanted} | {short} | {failures} "
+            f"| {commits} | {seeds} |"
+        )
+    failures = [failure for part in totals.get("parts", {}).values() for failure in part.get("failures", [])]
+    if failures:
+        lines += [
+            "",
+            "Failures, each with its seed:",
+            "",
+            *(f"* {failure.splitlines()[0]}" for failure in failures),
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def write(totals: dict[str, Any], path: Path) -> None:
     """All or nothing: a soak may be interrupted at any moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +185,11 @@ def soak(minutes: float, seed: int, path: Path) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--summary", action="store_true", help="only print what the totals are")
     asked = parser.parse_args()
+    if asked.summary:
+        print(summary(json.loads((ROOT / TOTALS).read_text(encoding="utf-8"))), end="")
+        sys.exit()
     sys.exit(soak(asked.minutes, asked.seed, ROOT / TOTALS))

@@ -11,7 +11,7 @@ from .effort import SEED_NUMBER, SOAK, some
 from .report import Tell
 
 FLIPS, TRUNCATIONS = 256, 64
-STORES = 20 if SOAK else 1
+STORES = 5 if SOAK else 1
 """Each so often."""
 
 
