@@ -69,7 +69,7 @@ fn a_store_that_is_not_understood_is_refused() {
     for name in ["format", "ids", "tokens", "clean"] {
         let copy = store.copy();
         copy.damage(&meta_key(name));
-        refused(&copy, &format!("m{name} is damaged"));
+        refused(&copy, &format!("the service's number '{name}' is damaged"));
     }
     let key = meta_key("format");
     store.edit(|data| drop(data.insert(key.clone(), encode_number(&key, 2))));

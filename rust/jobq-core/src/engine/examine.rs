@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::load::{Found, Kind, load_jobs};
+use super::load::{Found, Kind, load_jobs, load_numbers};
 use super::open::Recovery;
 use crate::error::Error;
 use crate::job::{JobId, JobInfo, Reason, Status, Token};
-use crate::repository::codec::{
-    FORMAT, LINE, META, OVERLAY, PIECE, TOPIC, TopicRecord, chunk_key, chunks, decode_number, id_of, meta_key, unseal,
-};
+use crate::repository::codec::{PIECE, TOPIC, TopicRecord, chunk_key, chunks, id_of, name_of, unseal};
 use crate::repository::{Change, Repository, Visit};
 use crate::stats::{Counters, ServiceStats, TopicStats};
 use crate::sync::Mutex;
@@ -47,7 +45,7 @@ struct Stored {
 /// [`Error::Corrupt`] for another format, the repository's own, or that of `step`.
 pub fn examine(store: &dyn Repository, now: u64, step: &Step<'_>) -> Result<Examined, Error> {
     let reader = Reader { store, step, seen: Mutex::new(Seen::default()) };
-    let numbers = load_numbers(&reader)?;
+    let numbers = numbers_of(&reader)?;
     let mut recovery = Recovery::default();
     let mut loaded = load_jobs(&reader, &mut recovery)?;
     if let Some(table) = store.leases() {
@@ -151,24 +149,6 @@ impl Repository for Reader<'_> {
     }
 }
 
-/// What a key holds, for people.
-fn name_of(key: &[u8]) -> String {
-    let name = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).escape_debug().to_string();
-    match key.split_at_checked(1) {
-        Some((META, _)) => format!("the service's number '{name}'"),
-        Some((TOPIC, b"")) => "the count of forgotten topics".to_owned(),
-        Some((TOPIC, _)) => format!("the count of topic '{name}'"),
-        Some((kind, _)) => match id_of(key) {
-            Some(id) if kind == PIECE => format!("a piece of the payload of job {id}"),
-            Some(id) if kind == LINE => format!("a line of the log of job {id}"),
-            Some(id) if kind == OVERLAY => format!("the status of job {id}"),
-            Some(id) => format!("the record of job {id}"),
-            None => format!("the record '{}'", key.escape_ascii()),
-        },
-        None => "a record without a key".to_owned(),
-    }
-}
-
 /// Whether a service kept its jobs here, or its topics alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -181,22 +161,12 @@ struct Numbers {
     role: Role,
 }
 
-fn load_numbers(store: &dyn Repository) -> Result<Numbers, Error> {
-    let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
-    store.load(META, &mut |key, value| {
-        numbers.extend(decode_number(key, value).map(|number| (key.to_vec(), number)));
-        Ok(())
-    })?;
-    let number = |name: &str| numbers.get(&meta_key(name)).copied();
-    match number("format") {
-        Some(format) if format != FORMAT => Err(Error::Corrupt(format!(
-            "the store has format {format}; this jobq reads format {FORMAT}: use the jobq that wrote it"
-        ))),
-        _ => Ok(Numbers {
-            recovered: Token(number("recovered").unwrap_or(0)),
-            role: if numbers.is_empty() { Role::TopicsAlone } else { Role::Jobs },
-        }),
-    }
+fn numbers_of(store: &dyn Repository) -> Result<Numbers, Error> {
+    let numbers = load_numbers(store)?;
+    Ok(Numbers {
+        recovered: Token(numbers.get("recovered").unwrap_or(0)),
+        role: if numbers.is_empty() { Role::TopicsAlone } else { Role::Jobs },
+    })
 }
 
 /// What lies of a job's payload beside its record.

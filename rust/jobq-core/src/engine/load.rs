@@ -8,8 +8,49 @@ use crate::error::Error;
 use crate::job::{JobId, LogEntry, Token};
 use crate::repository::Repository;
 use crate::repository::codec::{
-    BODY, Body, LINE, OVERLAY, Overlay, PIECE, TOPIC, TopicRecord, decode_line, id_of, number_of,
+    BODY, Body, FORMAT, LINE, META, OVERLAY, Overlay, PIECE, TOPIC, TopicRecord, decode_line, decode_number, id_of,
+    meta_key, number_of,
 };
+
+/// The service's own numbers, by name.
+#[derive(Default)]
+pub(super) struct ServiceNumbers {
+    found: HashMap<Vec<u8>, u64>,
+    /// Keys of those that cannot be read.
+    pub(super) damaged: Vec<Vec<u8>>,
+}
+
+impl ServiceNumbers {
+    pub(super) fn get(&self, name: &str) -> Option<u64> {
+        self.found.get(&meta_key(name)).copied()
+    }
+
+    /// Whether no service has kept jobs here yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+}
+
+/// The service's own numbers.
+///
+/// # Errors
+/// [`Error::Corrupt`] for a store of another format, or the repository's own error.
+pub(super) fn load_numbers(store: &dyn Repository) -> Result<ServiceNumbers, Error> {
+    let mut numbers = ServiceNumbers::default();
+    store.load(META, &mut |key, value| {
+        match decode_number(key, value) {
+            Some(number) => drop(numbers.found.insert(key.to_vec(), number)),
+            None => numbers.damaged.push(key.to_vec()),
+        }
+        Ok(())
+    })?;
+    match numbers.get("format").filter(|&format| format != FORMAT) {
+        None => Ok(numbers),
+        Some(format) => Err(Error::Corrupt(format!(
+            "the store has format {format}; this jobq reads format {FORMAT}: open it with the jobq that wrote it"
+        ))),
+    }
+}
 
 /// A job as its repository has it.
 pub(super) struct Found {

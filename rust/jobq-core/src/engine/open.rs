@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::commit::Numbers;
 use super::held::Notes;
-use super::load::{Found, Kind, load_jobs, load_topics};
+use super::load::{Found, Kind, load_jobs, load_numbers, load_topics};
 use super::planted::Planted;
 use super::record::{OptionTable, Payload, Record};
 use super::retain::Kept;
@@ -21,9 +21,7 @@ use crate::ids::IdMap;
 use crate::job::{JobId, Reason, Status, Token};
 use crate::leases::Leases;
 use crate::options::{JobOptions, Limits, Retention};
-use crate::repository::codec::{
-    CHUNK, FORMAT, META, Overlay, TOPIC, TopicRecord, decode_number, encode_number, meta_key,
-};
+use crate::repository::codec::{CHUNK, FORMAT, Overlay, TOPIC, TopicRecord, encode_number, meta_key, name_of};
 use crate::repository::committer::{Journal, Stores};
 use crate::repository::{Change, LeaseTable, Pace, Repository};
 use crate::slab::Slab;
@@ -219,23 +217,14 @@ impl<P: Payload> State<P> {
 
     /// The service's numbers; the first token that no recovery has counted yet is returned.
     fn load_numbers(&mut self, store: &dyn Repository, recovery: &mut Recovery) -> Result<Token, Error> {
-        let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
-        store.load(META, &mut |key, value| {
-            let number = decode_number(key, value)
-                .ok_or_else(|| Error::Corrupt(format!("the store's {} is damaged", String::from_utf8_lossy(key))))?;
-            numbers.insert(key.to_vec(), number);
-            Ok(())
-        })?;
-        let number = |name: &str| numbers.get(&meta_key(name)).copied();
-        if let Some(format) = number("format").filter(|&format| format != FORMAT) {
-            return Err(Error::Corrupt(format!(
-                "the store has format {format}; this jobq reads format {FORMAT}: open it with the jobq that wrote it"
-            )));
+        let numbers = load_numbers(store)?;
+        if let Some(key) = numbers.damaged.first() {
+            return Err(Error::Corrupt(format!("{} is damaged", name_of(key))));
         }
-        recovery.clean = number("format").is_none() || number("clean") == Some(1);
-        self.next_id = Numbers::from(number("ids").unwrap_or(1));
-        self.next_token = Numbers::from(number("tokens").unwrap_or(1));
-        Ok(Token(number("recovered").unwrap_or(0)))
+        recovery.clean = numbers.is_empty() || numbers.get("clean") == Some(1);
+        self.next_id = Numbers::from(numbers.get("ids").unwrap_or(1));
+        self.next_token = Numbers::from(numbers.get("tokens").unwrap_or(1));
+        Ok(Token(numbers.get("recovered").unwrap_or(0)))
     }
 
     /// Give every job its record and its place.

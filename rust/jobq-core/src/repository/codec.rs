@@ -126,17 +126,19 @@ pub fn number_of(key: &[u8]) -> Option<u32> {
 /// What stands under a key, as people call it.
 #[must_use]
 pub fn name_of(key: &[u8]) -> String {
-    let Some((prefix, rest)) = key.split_at_checked(1) else { return "the beginning".to_owned() };
-    let name = String::from_utf8_lossy(rest);
-    let id = id_of(key).map_or_else(|| format!("{rest:?}"), |id| id.to_string());
-    match prefix {
-        BODY => format!("job {id}"),
-        OVERLAY => format!("where job {id} stands"),
-        PIECE => format!("payload of job {id}, piece {}", number_of(key).unwrap_or(0)),
-        LINE => format!("log of job {id}, line {}", number_of(key).unwrap_or(0)),
-        META => format!("the number '{}'", name.escape_debug()),
-        TOPIC => format!("topic '{}'", name.escape_debug()),
-        _ => format!("key {key:?}"),
+    let name = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).escape_debug().to_string();
+    match key.split_at_checked(1) {
+        Some((META, _)) => format!("the service's number '{name}'"),
+        Some((TOPIC, b"")) => "the count of forgotten topics".to_owned(),
+        Some((TOPIC, _)) => format!("the count of topic '{name}'"),
+        Some((kind, _)) => match id_of(key) {
+            Some(id) if kind == PIECE => format!("a piece of the payload of job {id}"),
+            Some(id) if kind == LINE => format!("a line of the log of job {id}"),
+            Some(id) if kind == OVERLAY => format!("the status of job {id}"),
+            Some(id) => format!("the record of job {id}"),
+            None => format!("the record '{}'", key.escape_ascii()),
+        },
+        None => "a record without a key".to_owned(),
     }
 }
 
