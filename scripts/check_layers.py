@@ -25,7 +25,7 @@ LAYERS = {
     "structures": ["slab", "list", "ready", "ids", "wheel", "delays", "leases"],
     "sync": ["sync"],
     "trait": ["repository", "repository::codec"],
-    "committer": ["repository::committer"],
+    "committer": ["repository::committer", "repository::stores"],
     "adapters": ["repository::memory", "repository::sled"],
     "engine": ["topic", "engine"],
 }
@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "structures": {"words", "structures"},
     "sync": set[str](),
     "trait": VALUES | {"trait"},
-    "committer": VALUES | {"trait", "sync"},
+    "committer": VALUES | {"trait", "sync", "committer"},
     "adapters": VALUES | {"trait", "sync", "adapters"},
     "engine": VALUES | {"trait", "committer", "sync", "engine"},
 }

@@ -10,7 +10,8 @@ use super::{Caller, Engine, Keep, wake};
 use crate::error::{Closed, Error};
 use crate::repository::Change;
 use crate::repository::codec::{encode_number, meta_key};
-use crate::repository::committer::{Stores, Turn};
+use crate::repository::committer::Turn;
+use crate::repository::stores::Stores;
 use crate::sync::{self, Parker};
 
 impl<P: Payload> Engine<P> {

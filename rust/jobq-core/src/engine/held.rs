@@ -7,7 +7,7 @@ use super::state::State;
 use crate::error::Error;
 use crate::job::Token;
 use crate::repository::Held;
-use crate::repository::committer::Stores;
+use crate::repository::stores::Stores;
 
 /// What a lease table is still to be told.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use crate::fsm::{Event, Next, step};
 use crate::job::{JobId, Reason, Status, Token};
 use crate::options::JobOptions;
 use crate::repository::codec::{chunk_key, chunks, unseal};
-use crate::repository::committer::Stores;
+use crate::repository::stores::Stores;
 use crate::sync::Guard;
 use crate::topic::{TopicRef, check_name};
 

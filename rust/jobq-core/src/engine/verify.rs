@@ -7,7 +7,7 @@ use super::state::State;
 use super::{Caller, Engine};
 use crate::error::Error;
 use crate::job::Status;
-use crate::repository::committer::Stores;
+use crate::repository::stores::Stores;
 use crate::stats::Counters;
 
 impl<P: Payload> Engine<P> {

@@ -8,7 +8,8 @@ use super::record::Payload;
 use super::state::{Closing, State};
 use super::{Caller, Engine, Keep, Thread, wake};
 use crate::error::{Closed, Error, Foreign};
-use crate::repository::committer::{Durability, Goal, Group, Journal, LINGER, Rest, Stores, Turn};
+use crate::repository::committer::{Goal, Group, Journal, LINGER, Rest, Turn};
+use crate::repository::stores::{Durability, Stores};
 use crate::repository::{Ack, Pace};
 use crate::sync::{self, Guard, Parker, Woken};
 

@@ -4,6 +4,7 @@ pub mod codec;
 pub mod committer;
 pub mod memory;
 pub mod sled;
+pub mod stores;
 
 use std::time::Duration;
 
