@@ -226,6 +226,34 @@ fn l9_a_long_call_is_cut_where_the_counts_agree() {
     });
 }
 
+/// A call that fits in half a group is whole or not there, however full the queue is (L2, L7).
+#[test]
+fn l2_a_short_call_is_never_parted_by_a_crash() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Queued));
+        let engine = open(&clock, &store);
+        let cuts: Arc<std::sync::Mutex<Vec<Arc<Paced>>>> = Arc::default();
+        let (weak, list) = (Arc::downgrade(&store), Arc::clone(&cuts));
+        store.store.on_commit(move |_| {
+            list.lock().unwrap().push(weak.upgrade().unwrap().after_kill());
+            Ok(())
+        });
+        for _ in 0..400 {
+            let many = (0..7).map(|_| (Bytes::from(vec![1; 1_000]), 0)).collect();
+            engine.enqueue_many(&Thread, MAIL, many, Schedule::Now, None).unwrap();
+            let handles: Vec<_> = engine.reserve(&Thread, MAIL, 7, NOW).unwrap().iter().map(handle).collect();
+            engine.settle_many(&Thread, &handles, Outcome::Done).unwrap();
+        }
+        engine.close(&Thread).unwrap();
+        let cuts = std::mem::take(&mut *cuts.lock().unwrap());
+        assert!(cuts.len() > 10, "{} groups", cuts.len());
+        for cut in cuts {
+            let counters = open(&clock, &cut).stats(&Thread).unwrap().counters;
+            assert_eq!((counters.now(Status::Ready) % 7, counters.now(Status::Done) % 7), (0, 0));
+        }
+    });
+}
+
 /// A producer that outruns the disk is held back; memory does not fill (R3).
 #[test]
 fn r3_a_full_queue_holds_producers_back() {

@@ -227,10 +227,23 @@ impl<P: Payload> State<P> {
     #[inline]
     pub(crate) fn cut(&mut self) {
         if self.journal.as_ref().is_some_and(|journal| journal.is_full()) {
-            self.gather_topics();
-            if let Some(journal) = &mut self.journal {
-                journal.seal();
-            }
+            self.seal();
+        }
+    }
+
+    /// Cut what is queued before a call, so that one that fits in half a group is never parted by a crash.
+    #[inline]
+    pub(crate) fn cut_for_call(&mut self) {
+        if self.journal.as_ref().is_some_and(|journal| journal.is_half_full()) {
+            self.seal();
+        }
+    }
+
+    #[cold]
+    fn seal(&mut self) {
+        self.gather_topics();
+        if let Some(journal) = &mut self.journal {
+            journal.seal();
         }
     }
 

@@ -180,6 +180,7 @@ impl<P: Payload> Engine<P> {
                 return Err(Error::Reentered);
             }
         }
+        state.cut_for_call();
         Ok(state)
     }
 
@@ -205,6 +206,7 @@ impl<P: Payload> Engine<P> {
         let moved = state.look();
         if moved && tick == Tick::Before {
             state.run_slice();
+            state.cut_for_call();
         }
         let result = act(&mut state);
         if moved && tick == Tick::After {

@@ -42,6 +42,10 @@ impl Group {
         self.batch.jobs.len() >= FULL_KEYS || self.bytes >= FULL_BYTES
     }
 
+    fn is_half_full(&self) -> bool {
+        self.batch.jobs.len() >= FULL_KEYS / 2 || self.bytes >= FULL_BYTES / 2
+    }
+
     fn is_empty(&self) -> bool {
         self.batch.jobs.is_empty() && self.batch.topics.is_empty()
     }
@@ -204,6 +208,12 @@ impl Journal {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.open.is_full()
+    }
+
+    /// Whether what is queued is so much that a call might not fit in beside it.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        self.open.is_half_full()
     }
 
     /// Close the group that is being filled; the next change begins another.
