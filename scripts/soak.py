@@ -132,9 +132,9 @@ def summary(totals: dict[str, Any]) -> str:
         commits, seeds = " ".join(kept.get("commits", {})), " ".join(kept.get("seeds", []))
         wanted = f"{goal:,} {what}" if goal else ""
         short = f"{missing:,}" if goal else ""
-        failures = len(kept.get("failures", []))
+        failed = len(kept.get("failures", []))
         lines.append(
-            f"| {name} | {kept['rounds']} | {kept['minutes']} | {counted} | {wanted} | {short} | {failures} "
+            f"| {name} | {kept['rounds']} | {kept['minutes']} | {counted} | {wanted} | {short} | {failed} "
             f"| {commits} | {seeds} |"
         )
     failures = [failure for part in totals.get("parts", {}).values() for failure in part.get("failures", [])]
