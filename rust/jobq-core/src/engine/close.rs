@@ -65,7 +65,7 @@ impl<P: Payload> Engine<P> {
         let upto = state.journal.as_ref().map(|journal| journal.upto);
         Self::leave_unwritten(state);
         let Some(upto) = upto else { return Ok(()) };
-        self.write_leases()?;
+        caller.detached(|| self.write_leases())?;
         self.commit(caller, upto, Keep::Synced)
     }
 

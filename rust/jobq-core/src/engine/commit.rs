@@ -119,11 +119,7 @@ impl<P: Payload> State<P> {
         if self.journal.as_ref().is_none_or(|journal| journal.stores.jobs.is_none()) {
             return;
         }
-        let bytes = payload.bytes();
-        if u32::try_from(bytes.len()).is_ok_and(|size| size <= INLINE) {
-            return;
-        }
-        for (number, piece) in bytes.chunks(CHUNK).enumerate() {
+        for (number, piece) in payload.bytes().chunks(CHUNK).enumerate() {
             self.cut();
             let key = chunk_key(JobId(id), number);
             let value = seal(&key, piece.to_vec());

@@ -269,7 +269,7 @@ impl<P: Payload> Engine<P> {
         wake(wakes);
         drop(trash);
         if has_leases {
-            self.write_leases()?;
+            caller.detached(|| self.write_leases())?;
         }
         match upto {
             None => Ok(()),
