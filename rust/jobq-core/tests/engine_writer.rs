@@ -5,11 +5,12 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use common::paced::Paced;
-use common::store::disk_full;
+use common::store::{Log, Store, disk_full};
 use common::{
     Bytes, Gate, MAIL, NOW, PATIENCE, Sleep, assert_sound, config, drain, handle, manual, post, post_large, settle,
     start, take, within_patience,
@@ -19,8 +20,8 @@ use jobq_core::engine::{Config, Engine, Outcome, Thread};
 use jobq_core::error::Error;
 use jobq_core::job::{JobId, Reason, Schedule, Status};
 
-use jobq_core::repository::Ack;
 use jobq_core::repository::memory::Memory;
+use jobq_core::repository::{Ack, Repository};
 
 fn open_with(clock: &Arc<ManualClock>, store: &Arc<Paced>, change: impl FnOnce(&mut Config)) -> Arc<Engine<Bytes>> {
     let mut config = config(Clock::Manual(Arc::clone(clock)));
@@ -384,5 +385,51 @@ fn r6_of_topics_alone_only_a_pause_is_waited_for() {
         engine.close(&Thread).unwrap();
         let again = open_with(&clock, &store.after_power_cut(), |config| config.jobs = Arc::new(Memory));
         assert_eq!(again.stats(&Thread).unwrap().counters.enqueued, 4);
+    });
+}
+
+/// Of two stores, too, a crash takes a suffix: a pause or a resume is between what came before and after it.
+#[test]
+fn r6_of_two_stores_a_pause_keeps_its_place() {
+    within_patience(|| {
+        let (clock, log) = (manual(), Log::default());
+        let fresh = |name| Paced::on(Store::named(name, &log), Ack::Queued, BTreeMap::new());
+        let open_two = |jobs: &Arc<Paced>, topics: &Arc<Paced>| {
+            open_with(&clock, jobs, |config| config.topics = Arc::clone(topics) as _)
+        };
+        let (jobs, topics) = (fresh("jobs"), fresh("topics"));
+        let engine = open_two(&jobs, &topics);
+        for (first, call, then) in [("a", Engine::pause as fn(&_, &_, _) -> _, "b"), ("c", Engine::resume, "d")] {
+            let gate = Gate::new();
+            let door = Arc::clone(&gate);
+            jobs.store.on_commit(move |_| {
+                door.pass();
+                Ok(())
+            });
+            post(&engine, first);
+            until(|| jobs.store.commits() == 1);
+            // Both wait for the group at the gate.
+            call(&engine, &Thread, MAIL).unwrap();
+            post(&engine, then);
+            gate.open();
+            engine.flush(&Thread).unwrap();
+        }
+        engine.close(&Thread).unwrap();
+        let batches = log.lock().unwrap().clone();
+        // Ready jobs, and whether the topic is paused: as it came to be.
+        let mut history = [(0, false), (1, false), (1, true), (2, true), (3, true), (3, false), (4, false)].iter();
+        let mut now = history.next();
+        for kept in 0..=batches.len() {
+            let (jobs, topics) = (Paced::new(Ack::Queued), Paced::new(Ack::Queued));
+            for (name, batch) in &batches[..kept] {
+                if *name == "jobs" { &jobs } else { &topics }.store.commit(batch).unwrap();
+            }
+            let stats = open_two(&jobs, &topics).topic_stats(&Thread, MAIL).ok();
+            let left = stats.map_or((0, false), |stats| (stats.counters.now(Status::Ready), stats.paused));
+            while now.is_some_and(|now| *now != left) {
+                now = history.next();
+            }
+            assert!(now.is_some(), "{left:?} is left of the first {kept} commits of {}", batches.len());
+        }
     });
 }

@@ -268,6 +268,15 @@ impl<P: Payload> State<P> {
         }
     }
 
+    /// The same, and before any later change: of two stores the jobs' is written first, and a crash between the two
+    /// must not part a pause from what came before what it has kept.
+    pub(crate) fn order_topics(&mut self) {
+        self.hurry_topics();
+        if self.journal.as_ref().is_some_and(|journal| journal.topics_are_lazy()) {
+            self.seal();
+        }
+    }
+
     /// Queue the records of the topics that have changed.
     fn gather_topics(&mut self) {
         let now = Instant::now();

@@ -133,7 +133,7 @@ impl<P: Payload> State<P> {
     /// Write that a topic is paused or resumed: the one change of a topic's record that its caller waits for.
     fn note_pause(&mut self, slot: u32) {
         self.soil(slot);
-        self.hurry_topics();
+        self.order_topics();
     }
 
     fn reset(&mut self, slot: u32) {
