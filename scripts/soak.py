@@ -43,6 +43,7 @@ PARTS = [
     Part("power cuts of ext4", f"test_loop_image.py::{EXT4}", {"JOBQ_CRASH_COUNT": "20"}),
     Part("full disk", "test_full_disk.py"),
     Part("bit rot", "test_bit_rot.py", {"JOBQ_CRASH_COUNT": "40"}),
+    Part("failing reads", "test_read_errors.py", {"JOBQ_CRASH_COUNT": "60"}),
     Part("random kills", "test_kill_random.py", {"JOBQ_CRASH_COUNT": "200"}),
     Part("kill at every call", "test_kill_sweep.py"),
     Part("failing calls", "test_errors.py"),

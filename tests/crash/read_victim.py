@@ -1,8 +1,8 @@
 """The process whose disk fails a read in the middle of a commit.
 
     python -m crash.read_victim build STORE         fills a store beyond what its cache holds
-    python -m crash.read_victim delete STORE N      deletes jobs all over it in one batch, whose N-th read
-    fails
+    python -m crash.read_victim delete STORE N M    deletes M jobs all over it in one call; its N-th read fails
+    python -m crash.read_victim part STORE N M      the same; its N-th read in a batch of which a part is written
 
 Under shim/reads.c. Prints one line of JSON: how it went, and how many reads the batch made.
 """
@@ -34,19 +34,19 @@ def build(store: Path) -> dict[str, object]:
         return {"state": Picture(service).number}
 
 
-def delete(store: Path, which: int, jobs: int) -> dict[str, object]:
+def delete(store: Path, which: int, jobs: int, *, parted: bool) -> dict[str, object]:
     """Delete under a failing read; then close, as a program does that met an error."""
     shim = ctypes.CDLL(None)
     service = open_service("sled", store, "always")
     ids = random.Random(1).sample([info.id for info in service.find()], jobs)
-    shim.jobq_reads_arm(ctypes.c_long(which))
+    shim.jobq_reads_arm(ctypes.c_long(which), parted)
     outcome = "done"
     try:
         service.delete(ids)
     except jobq.RepositoryError as error:
         outcome = type(error).__name__
     reads = shim.jobq_reads_seen()
-    shim.jobq_reads_arm(ctypes.c_long(0))
+    shim.jobq_reads_arm(ctypes.c_long(0), False)
     try:
         service.close()
     except jobq.RepositoryError:
@@ -56,8 +56,8 @@ def delete(store: Path, which: int, jobs: int) -> dict[str, object]:
 
 if __name__ == "__main__":
     path = Path(sys.argv[2])
-    print(
-        json.dumps(
-            build(path) if sys.argv[1] == "build" else delete(path, int(sys.argv[3]), int(sys.argv[4]))
-        )
-    )
+    if sys.argv[1] == "build":
+        answer = build(path)
+    else:
+        answer = delete(path, int(sys.argv[3]), int(sys.argv[4]), parted=sys.argv[1] == "part")
+    print(json.dumps(answer))

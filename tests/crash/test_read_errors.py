@@ -1,7 +1,8 @@
 """A read that fails inside a commit leaves nothing of that commit behind.
 
 sled reads while it writes: a batch that stops half-way stands half in its memory, and its next flush, or its
-own end, would make that half durable. So a store that met such an error is left as it is, and never flushed.
+own end, would make that half durable. So a store that met such an error is left as it is, and never flushed. What
+sled had written out by itself before the error is completed at the next open.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ from .recording import PYTHONPATH
 from .report import Tell
 
 MOST = some(15, 400)
-"""Reads that fail, spread evenly over those that the batch makes."""
+"""Reads that fail."""
 
 
 def victim(*arguments: str, root: Path) -> dict[str, int | str]:
@@ -81,40 +83,79 @@ def whole_groups(jobs: int) -> set[int]:
     return gone
 
 
-def test_a_batch_whose_read_fails_leaves_nothing(folder: Path, tell: Tell) -> None:
-    """What is gone is what the groups before it deleted, or, after a read that sled made once all was
-    applied, it too: whole groups, in order. Seldom sled has written a part out: then it is refused.
+def opens(store: Path) -> bool:
+    """Whether a store opens; False: it is damaged."""
+    try:
+        jobq.open(store).close()
+    except jobq.RepositoryCorrupt:
+        return False
+    return True
+
+
+@dataclass
+class Tally:
+    """What became of the calls whose read failed."""
+
+    reads: int = 0
+    failed: int = 0
+    cut_short: int = 0
+    parts: int = 0
+    """Of these sled had written a part of the batch out."""
+
+
+def fail_reads(folder: Path, verb: str, choose: Callable[[int], Iterable[int]]) -> Tally:
+    """Have one read of the call fail, in turn those chosen from so many; look what is left each time.
+
+    What is gone is what whole groups deleted, in order: those before the one that failed; and it too, where
+    sled had written a part of it out, or read on once all was applied.
     """
-    whole, store = folder / "whole", folder / "store"
+    whole, store, spare = folder / "whole", folder / "store", folder / "spare"
     victim("build", str(whole), root=folder)
     shutil.copytree(whole, store)
     with jobq.open(store) as svc:
         ids = [info.id for info in svc.find()]
     deleted = random.Random(1).sample(ids, DELETES)
-    clean = victim("delete", str(store), "0", str(DELETES), root=store)
-    reads, failed, cut_short, groups = int(clean["reads"]), 0, 0, whole_groups(DELETES)
-    refused = 0
+    groups = whole_groups(DELETES)
+    clean = victim(verb, str(store), "0", str(DELETES), root=store)
+    tally = Tally(reads=int(clean["reads"]))
     assert clean["outcome"] == "done"
-    assert reads > 0, "the batch reads nothing, so nothing is tested: the store must be larger"
-    for which in sorted({1 + turn * reads // MOST for turn in range(MOST)}):
+    for which in choose(tally.reads):
         shutil.rmtree(store)
         shutil.copytree(whole, store)
-        broken = victim("delete", str(store), str(which), str(DELETES), root=store)
+        broken = victim(verb, str(store), str(which), str(DELETES), root=store)
+        about = f"{verb}, read {which} of {tally.reads}"
         if int(broken["reads"]) < which:  # how many there are differs a little from run to run
-            assert broken["outcome"] == "done", f"read {which} of {reads}: {broken}"
+            assert broken["outcome"] == "done", f"{about}: {broken}"
             continue
-        failed += 1
-        assert broken["outcome"] == "RepositoryFailed", f"read {which} of {reads}: {broken}"
-        try:
-            svc = jobq.open(store)
-        except jobq.RepositoryCorrupt:
-            refused += 1  # sled had written a part of the group out: it is refused, not served
-            continue
-        with svc:
+        tally.failed += 1
+        assert broken["outcome"] == "RepositoryFailed", f"{about}: {broken}"
+        shutil.copytree(store, spare)
+        (spare / "redo").unlink(missing_ok=True)
+        tally.parts += not opens(spare)
+        shutil.rmtree(spare)
+        with jobq.open(store) as svc:
             assert svc.verify() == []
             gone = set(ids) - {info.id for info in svc.find()}
-        assert gone == set(deleted[: len(gone)]), f"read {which} of {reads}: not the first of them"
-        assert len(gone) in groups, f"read {which} of {reads}: {len(gone)} are gone, part of a group"
-        cut_short += len(gone) < DELETES
-    tell(f"{DELETES} deletes with {reads} reads: {failed} failed, {refused} refused", reads=failed)
-    assert cut_short, "no read was early enough to leave a group undone"
+        assert gone == set(deleted[: len(gone)]), f"{about}: not the first of them"
+        assert len(gone) in groups, f"{about}: {len(gone)} are gone, part of a group"
+        assert not (store / "redo").exists()
+        tally.cut_short += len(gone) < DELETES
+    return tally
+
+
+def test_a_batch_whose_read_fails_is_there_whole_or_not_at_all(folder: Path, tell: Tell) -> None:
+    def spread(reads: int) -> Iterable[int]:
+        assert reads > 0, "the call reads nothing, so nothing is tested: the store must be larger"
+        return sorted({1 + turn * reads // MOST for turn in range(MOST)})
+
+    tally = fail_reads(folder, "delete", spread)
+    tell(f"{DELETES} deletes with {tally.reads} reads: {tally.failed} failed", reads=tally.failed)
+    assert tally.cut_short, "no read was early enough to leave a group undone"
+
+
+def test_a_batch_of_which_a_part_was_written_is_finished_at_the_next_open(folder: Path, tell: Tell) -> None:
+    """Without what was kept for it such a store is damaged: `parts` counts those."""
+    early = [1 + turn // 4 for turn in range(MOST)]  # there are few, in some runs none
+    tally = fail_reads(folder, "part", lambda _: early)
+    tell(f"{tally.failed} reads failed behind a part, {tally.parts} left it", parts=tally.parts)
+    assert tally.parts, "no read failed behind a part that was written"

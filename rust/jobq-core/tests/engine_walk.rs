@@ -159,6 +159,11 @@ impl Walk {
             .into_iter()
             .map(|info| (info.clone(), self.engine.payload(&Thread, info.id).unwrap()))
             .collect();
+        // Finished jobs go in the order of finishing, and are put in that of their dates at open: behind a clock that
+        // was set back, one that is too old may still stand behind a younger one, and would go now.
+        if before.iter().any(|(was, _)| is_too_old(was, self.clock.now().wall.0)) {
+            return;
+        }
         let events = events(&self.engine);
         self.engine = open_with(&self.clock, &store, &store, bounds);
         self.over.extend(self.held.drain(..).map(|grant| handle(&grant)));
@@ -183,6 +188,12 @@ impl Walk {
             assert!(matches!(late, Err(Error::LeaseLost(_))), "{late:?}");
         }
     }
+}
+
+/// Whether no service keeps a finished job of this age from its open on, see [`bounds`].
+fn is_too_old(job: &JobInfo, now: u64) -> bool {
+    let age = if job.reason.is_some_and(Reason::is_dead) { 8_000 } else { 4_000 };
+    job.finished_at.is_some_and(|at| at + age <= now)
 }
 
 fn operated(result: &Result<(), Error>) {

@@ -1,4 +1,6 @@
-/* Fails one read of a store's files: the n-th pread or read after jobq_reads_arm(n), with EIO.
+/* Fails one read of a store's files: the n-th pread or read after jobq_reads_arm(n, 0), with EIO; after
+ * jobq_reads_arm(n, 1) the n-th of those made while something written to sled's file is not synced. With a sync
+ * after each batch that is one in the middle of a batch of which sled has written a part out.
  *
  * The store's folder is JOBQ_READS_ROOT. The victim calls the two functions through ctypes.CDLL(None).
  */
@@ -17,10 +19,13 @@
 
 static atomic_long seen;
 static atomic_long fails; /* this one; 0: none */
+static atomic_int only_parted;
+static atomic_int unsynced;
 
-EXPORT void jobq_reads_arm(long which)
+EXPORT void jobq_reads_arm(long which, int parted)
 {
     atomic_store(&seen, 0);
+    atomic_store(&only_parted, parted);
     atomic_store(&fails, which);
 }
 
@@ -29,7 +34,8 @@ EXPORT long jobq_reads_seen(void)
     return atomic_load(&seen);
 }
 
-static int ours(int fd)
+/* Whether a descriptor is of a file of the store whose path ends so. */
+static int ours(int fd, const char *end)
 {
     const char *root = getenv("JOBQ_READS_ROOT");
     char link[32], path[PATH_MAX];
@@ -40,15 +46,24 @@ static int ours(int fd)
     if (length <= 0)
         return 0;
     path[length] = '\0';
-    return strncmp(path, root, strlen(root)) == 0;
+    size_t tail = strlen(end);
+    return strncmp(path, root, strlen(root)) == 0 && strcmp(path + (size_t)length - tail, end) == 0;
 }
 
 static int refuse(int fd)
 {
-    if (!ours(fd) || atomic_fetch_add(&seen, 1) + 1 != atomic_load(&fails))
+    if ((atomic_load(&only_parted) && !atomic_load(&unsynced)) || !ours(fd, ""))
+        return 0;
+    if (atomic_fetch_add(&seen, 1) + 1 != atomic_load(&fails))
         return 0;
     errno = EIO;
     return 1;
+}
+
+static void note(int fd, int dirty)
+{
+    if (ours(fd, "/db"))
+        atomic_store(&unsynced, dirty);
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -66,4 +81,30 @@ EXPORT ssize_t pread(int fd, void *bytes, size_t length, off_t place)
 EXPORT ssize_t pread64(int fd, void *bytes, size_t length, off64_t place)
 {
     return refuse(fd) ? -1 : REAL(pread64)(fd, bytes, length, place);
+}
+
+EXPORT ssize_t pwrite(int fd, const void *bytes, size_t length, off_t place)
+{
+    ssize_t written = REAL(pwrite)(fd, bytes, length, place);
+    note(fd, 1);
+    return written;
+}
+
+EXPORT ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t place)
+{
+    ssize_t written = REAL(pwrite64)(fd, bytes, length, place);
+    note(fd, 1);
+    return written;
+}
+
+EXPORT int fdatasync(int fd)
+{
+    note(fd, 0);
+    return REAL(fdatasync)(fd);
+}
+
+EXPORT int fsync(int fd)
+{
+    note(fd, 0);
+    return REAL(fsync)(fd);
 }

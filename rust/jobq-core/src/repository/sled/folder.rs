@@ -5,6 +5,7 @@
 //!   lock           who has it: pid and since when
 //!   mark           what is known to be on the disk
 //!   inflight       who has which job
+//!   redo           a batch that failed, to be finished at the next open
 //!   ballast        8 MiB of room for a full disk
 //!   aside/         what a kill left of sled's snapshots
 //!   gen-1/         the store: sled's own files; the highest number counts
@@ -20,7 +21,7 @@ use super::fault::{refused, unusable};
 use crate::error::Error;
 
 /// Our own names besides the generations.
-const OURS: [&str; 5] = ["lock", "mark", "inflight", "ballast", "aside"];
+const OURS: [&str; 6] = ["lock", "mark", "inflight", "redo", "ballast", "aside"];
 
 /// What was found in the folder of a store.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //! | an empty or shorter store opens without a word | a mark beside the store ([`mark`]) |
 //! | a kill during open leaves a file that stops every later open | it is set aside ([`tree`]) |
 //! | a failed batch becomes durable in part when dropped | the database is leaked |
+//! | or at once, where it passes the end of a segment | the next open does all of it ([`redo`]) |
 //! | it panics | every call is caught, and fails the store |
 //! | its file never shrinks | generations ([`generations`]) |
 //!
@@ -20,6 +21,7 @@ mod generations;
 mod inflight;
 mod lock;
 mod mark;
+mod redo;
 mod salvage;
 mod tree;
 mod work;

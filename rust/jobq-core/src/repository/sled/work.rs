@@ -10,8 +10,9 @@ use super::check::{Check, KEY, LAYOUT, Record};
 use super::fault::{corrupt, fault, refused, unusable};
 use super::generations::{Builder, remove, troubled};
 use super::mark::{Mark, Reading};
+use super::redo::Redo;
 use super::tree::{Tree, Trouble};
-use super::{Description, Purpose, ballast, folder};
+use super::{Description, Purpose, ballast, folder, redo};
 use crate::error::{Error, StoreFaultKind};
 use crate::repository::{Change, Visit, codec};
 
@@ -74,7 +75,7 @@ impl Work {
         let folder = folder::generation(path, generation);
         check_conf(path, &folder)?;
         let tree = Tree::open(path, &folder).map_err(|trouble| troubled(path, "it cannot be opened", trouble))?;
-        match read_check(path, &tree, reading) {
+        match read_check(path, &tree, reading).and_then(|said| finish_batch(path, &tree, said)) {
             Ok(said) => {
                 let check = Check::new(said.store, said.sequence);
                 Ok(Self { tree, generation, check, mark, unsynced: 0, visited: Vec::new(), said: Some(said) })
@@ -122,6 +123,7 @@ impl Work {
         folder::sync(&folder::generation(path, self.generation))?;
         folder::sync(path)?;
         self.sync(path, true)?;
+        redo::forget(path)?;
         ballast::keep(path);
         Ok(())
     }
@@ -132,15 +134,16 @@ impl Work {
         for change in batch {
             // What is not there need not be deleted.
             if self.check.apply(change) {
-                match change {
-                    Change::Put(key, value) => changes.insert(key.as_slice(), value.as_slice()),
-                    Change::Delete(key) => changes.remove(key.as_slice()),
-                }
+                put_into(&mut changes, change);
             }
         }
         self.check.sequence += 1;
         changes.insert(KEY, self.check.record().encode());
-        self.tree.apply(changes).map_err(Failure::Applying)?;
+        if let Err(trouble) = self.tree.apply(changes) {
+            // Where it cannot be kept, and is missed, the next open says so.
+            let _ = redo::keep(path, batch, self.check.record());
+            return Err(Failure::Applying(trouble));
+        }
         self.unsynced += self.tree.flush(batch.len()).map_err(Failure::Later)?;
         if Tree::is_sync_due(self.unsynced) { self.sync(path, false) } else { Ok(()) }
     }
@@ -286,6 +289,42 @@ fn check_conf(path: &Path, folder: &Path) -> Result<(), Error> {
         return Err(corrupt(path, "its configuration is missing"));
     }
     Ok(())
+}
+
+/// Do a batch that failed when a part of it is in the log, see [`redo`]; what the store says then.
+fn finish_batch(path: &Path, tree: &Tree, said: Record) -> Result<Record, Error> {
+    let redo = redo::load(path).map_err(|error| refused(path, "a batch that failed cannot be read", &error))?;
+    // The check record may be in the part, or not.
+    let is_last = |redo: &Redo| {
+        redo.record.store == said.store && (said.sequence..=said.sequence + 1).contains(&redo.record.sequence)
+    };
+    let Some(redo) = redo.filter(is_last) else { return Ok(said) };
+    let read = |trouble| troubled(path, "it cannot be read", trouble);
+    let mut found = Check::new(said.store, said.sequence);
+    let scanned = tree.scan(&[], None, &mut |key, value| {
+        if key != KEY {
+            found.put(key, value);
+        }
+        Ok(())
+    });
+    scanned.map_err(read)??;
+    if found.record() == said {
+        return Ok(said);
+    }
+    let mut batch = Batch::default();
+    for change in &redo.changes {
+        put_into(&mut batch, change);
+    }
+    let written = tree.write(batch, redo.changes.len()).and_then(|_| tree.sync());
+    written.map_err(|trouble| troubled(path, "a batch that failed cannot be finished", trouble))?;
+    Ok(redo.record)
+}
+
+fn put_into(batch: &mut Batch, change: &Change) {
+    match change {
+        Change::Put(key, value) => batch.insert(key.as_slice(), value.as_slice()),
+        Change::Delete(key) => batch.remove(key.as_slice()),
+    }
 }
 
 fn read_check(path: &Path, tree: &Tree, mark: Reading) -> Result<Record, Error> {
