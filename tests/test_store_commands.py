@@ -325,8 +325,8 @@ def test_progress_comes_once_a_second_and_not_for_what_is_short(terminal: bool, 
     assert stream.text == text
 
 
-@pytest.mark.parametrize("name", ["_examine", "_dump", "_compact"])
-def test_ctrl_c_ends_the_reading(path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["_examine", "_dump", "_compact", "_salvage"])
+def test_ctrl_c_ends_the_reading(path: Path, name: str, tmp_path: Path) -> None:
     """A store of millions of jobs takes minutes; whoever began by mistake must get out."""
     from jobq import _jobq
 
@@ -339,9 +339,10 @@ def test_ctrl_c_ends_the_reading(path: Path, name: str) -> None:
         steps.append(records)
         signal.raise_signal(signal.SIGINT)
 
-    more = [lambda *_: None] if name == "_dump" else []
+    before: list[object] = [str(tmp_path / "new")] if name == "_salvage" else []
+    after: list[object] = [lambda *_: None] if name == "_dump" else []
     with pytest.raises(KeyboardInterrupt):
-        call(str(path), step, *more)
+        call(str(path), *before, step, *after)
     assert steps == [1_000]
     with jobq.open(path) as svc:
         assert svc.stats().ready == 3_000

@@ -462,5 +462,8 @@ def _dump(
 def _compact(path: str, step: Callable[[int], object]) -> int:
     """Give back a store's disk space; return the bytes freed. step as in _examine."""
 
-def _salvage(old: str, new: str) -> tuple[int, list[str]]:
-    """Copy what can be read of a damaged store into a new one: (records copied, faults)."""
+def _salvage(old: str, new: str, step: Callable[[int], object]) -> tuple[int, list[str]]:
+    """Copy what can be read of a damaged store into a new one: (records copied, faults).
+
+    step as in _examine.
+    """

@@ -1,8 +1,8 @@
 """The process whose disk fails a read in the middle of a commit.
 
-    python -m crash.read_victim build STORE         fills a store beyond what its cache holds
-    python -m crash.read_victim delete STORE N M    deletes M jobs all over it in one call; its N-th read fails
-    python -m crash.read_victim part STORE N M      the same; its N-th read in a batch of which a part is written
+    python -m crash.read_victim build STORE        fills a store beyond what its cache holds
+    python -m crash.read_victim delete STORE N M   deletes M jobs all over it in one call; its N-th read fails
+    python -m crash.read_victim part STORE N M     the same; its N-th read behind a part that is written
 
 Under shim/reads.c. Prints one line of JSON: how it went, and how many reads the batch made.
 """

@@ -1,8 +1,8 @@
 """A read that fails inside a commit leaves nothing of that commit behind.
 
 sled reads while it writes: a batch that stops half-way stands half in its memory, and its next flush, or its
-own end, would make that half durable. So a store that met such an error is left as it is, and never flushed. What
-sled had written out by itself before the error is completed at the next open.
+own end, would make that half durable. So a store that met such an error is left as it is, and never flushed.
+What sled had written out by itself before the error is completed at the next open.
 """
 
 from __future__ import annotations

@@ -344,7 +344,7 @@ fn salvage_returns_what_can_be_read() {
     }
     store.commit(&[Change::Put(b"jbad".to_vec(), b"no checksum of ours".to_vec())]).unwrap();
     store.close().unwrap();
-    let whole = salvage(&home.store(), &home.0.join("new")).unwrap();
+    let whole = salvage(&home.store(), &home.0.join("new"), &|_| Ok(())).unwrap();
     assert_eq!(whole.copied, 200);
     assert_eq!(whole.unreadable.len(), 1);
     let store = Sled::open(description(&home.0.join("new"))).unwrap();
@@ -358,7 +358,10 @@ fn salvage_returns_what_can_be_read() {
     store.loaded().unwrap();
     assert_eq!(found, 200);
     store.close().unwrap();
-    assert!(matches!(salvage(&home.store(), &home.0.join("new")), Err(Error::Store(_))), "it is there already");
+    assert!(
+        matches!(salvage(&home.store(), &home.0.join("new"), &|_| Ok(())), Err(Error::Store(_))),
+        "it is there already"
+    );
 }
 
 /// The engine on a real store: jobs, order, payloads and counts come back, whatever size they have.

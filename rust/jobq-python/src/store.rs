@@ -65,11 +65,18 @@ pub(crate) fn _compact<'py>(py: Python<'py>, path: PathBuf, step: Value<'_, 'py>
     run(py, |caller| caller.detached(|| with_store(path, Purpose::Serve, compact)))
 }
 
-/// Copy what can be read of a damaged store into a new one: (records copied, what could not be read).
+/// Copy what can be read of a damaged store into a new one: (records copied, what could not be read). `step` as in
+/// `_examine`.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)] // What comes from Python is handed over.
-pub(crate) fn _salvage(py: Python<'_>, old: PathBuf, new: PathBuf) -> PyResult<(u64, Vec<String>)> {
-    let salvaged = run(py, |caller| caller.detached(|| sled::salvage(&old, &new)))?;
+pub(crate) fn _salvage<'py>(
+    py: Python<'py>,
+    old: PathBuf,
+    new: PathBuf,
+    step: Value<'_, 'py>,
+) -> PyResult<(u64, Vec<String>)> {
+    let step = step.clone().unbind();
+    let salvaged = run(py, |caller| caller.detached(|| sled::salvage(&old, &new, &|records| tell(&step, records))))?;
     Ok((salvaged.copied, salvaged.unreadable))
 }
 
@@ -85,7 +92,11 @@ fn with_store<R>(path: PathBuf, purpose: Purpose, work: impl FnOnce(&Sled) -> Re
 fn look(store: &Sled, step: &Py<PyAny>) -> Result<Examined, Error> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    examine(store, now, &|records| attached(|py| step.bind(py).call1((records,)).map(drop)))
+    examine(store, now, &|records| tell(step, records))
+}
+
+fn tell(step: &Py<PyAny>, records: u64) -> Result<(), Error> {
+    attached(|py| step.bind(py).call1((records,)).map(drop))
 }
 
 /// Call Python from work that is detached, and see to signals.

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use salvage::{Salvaged, salvage};
+pub use salvage::{Salvaged, Step, salvage};
 
 use super::{Ack, Change, LeaseTable, Pace, Repository, Visit};
 use crate::error::Error;

@@ -19,6 +19,12 @@ use crate::repository::codec;
 /// Where ids and tokens go on when nobody can tell where they were: none is given twice.
 const FAR: u64 = 1 << 40;
 
+/// Records between two steps.
+const STEP: u64 = 1_000;
+
+/// Told how many records were read so far; its error ends the salvage.
+pub type Step<'a> = dyn Fn(u64) -> Result<(), Error> + 'a;
+
 /// What was saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Salvaged {
@@ -31,8 +37,9 @@ pub struct Salvaged {
 /// Copy every record of `old` that reads and passes its checksum into a new store.
 ///
 /// # Errors
-/// [`Error::Store`]: the old one is open elsewhere or no store, the new one exists, or the disk refused something.
-pub fn salvage(old: &Path, new: &Path) -> Result<Salvaged, Error> {
+/// [`Error::Store`]: the old one is open elsewhere or no store, the new one exists, or the disk refused something; that
+/// of `step`.
+pub fn salvage(old: &Path, new: &Path, step: &Step<'_>) -> Result<Salvaged, Error> {
     let found = folder::look(old)?;
     let Some(&generation) = found.generations.last() else { return Err(folder::missing(old)) };
     if new.exists() {
@@ -44,7 +51,7 @@ pub fn salvage(old: &Path, new: &Path) -> Result<Salvaged, Error> {
     let scratch = new.join("aside");
     let saved = copy_folder(&folder::generation(old, generation), &scratch)
         .map_err(|error| refused(new, "the old store cannot be copied", &error))
-        .and_then(|()| copy_records(&scratch, new, old));
+        .and_then(|()| copy_records(&scratch, new, old, step));
     lock.release();
     remove(&scratch).map_err(|error| refused(new, "the scratch copy cannot be removed", &error))?;
     saved
@@ -64,13 +71,13 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn copy_records(scratch: &Path, new: &Path, old: &Path) -> Result<Salvaged, Error> {
+fn copy_records(scratch: &Path, new: &Path, old: &Path, step: &Step<'_>) -> Result<Salvaged, Error> {
     let tree = open_somehow(scratch).map_err(|trouble| troubled(new, "the old store cannot be opened", trouble))?;
     let store = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), new);
     let mut builder = Builder::begin(new, 1, Check::new(store, 1))?;
     let mut saved = Salvaged::default();
     let mut numbers: HashSet<Vec<u8>> = HashSet::new();
-    let mut seen = 0;
+    let mut seen = 0_u64;
     // Behind our own record, which is made anew.
     let mut from = vec![1];
     loop {
@@ -78,6 +85,9 @@ fn copy_records(scratch: &Path, new: &Path, old: &Path) -> Result<Salvaged, Erro
         let scanned = tree.scan(&from, None, &mut |key, value| {
             last = Some(key.to_vec());
             seen += 1;
+            if seen.is_multiple_of(STEP) {
+                step(seen)?;
+            }
             if codec::unseal(key, value).is_some() {
                 if key.starts_with(codec::META) {
                     numbers.insert(key.to_vec());
