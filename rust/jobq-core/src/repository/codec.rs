@@ -11,37 +11,26 @@
 //!
 //! `m recovered` is the first token after the last recovery: a lease with a lower one was counted as a crash already.
 //!
-//! Ids are big-endian, so that the order of keys is the order of ids. Values end in the crc32 of key and value, so
-//! that a value under a wrong key is found out too.
+//! Values end in the crc32 of key and value, so that a value under a wrong key is found out too.
+
+mod bytes;
+mod keys;
 
 use std::sync::Arc;
 
-use crate::job::{JobId, LogEntry, Reason, Status};
+use bytes::{Reader, Writer};
+pub use bytes::{seal, unseal};
+pub use keys::{
+    BODY, CHUNK, INLINE, LINE, META, OVERLAY, PIECE, TOPIC, chunk_key, chunks, id_of, job_key, line_key, meta_key,
+    name_of, number_of, topic_key,
+};
+
+use crate::job::{LogEntry, Reason, Status};
 use crate::options::{JobOptions, LogStatusChange};
 use crate::stats::Counters;
 
 /// The version of this format, kept under `m format`.
 pub const FORMAT: u64 = 1;
-
-/// Bytes of a payload kept under one key: far below what sled would put into a file of its own, and small enough that a
-/// page of its, which holds up to 16, is small beside its cache.
-pub const CHUNK: usize = 4 * 1024;
-
-/// Bytes of the largest payload that is kept in the body, and in memory while the job waits.
-pub const INLINE: u32 = 1_024;
-
-/// The prefix of bodies.
-pub const BODY: &[u8] = b"j";
-/// The prefix of overlays.
-pub const OVERLAY: &[u8] = b"s";
-/// The prefix of the service's own numbers.
-pub const META: &[u8] = b"m";
-/// The prefix of the payloads' chunks.
-pub const PIECE: &[u8] = b"p";
-/// The prefix of the logs' lines.
-pub const LINE: &[u8] = b"l";
-/// The prefix of topics.
-pub const TOPIC: &[u8] = b"t";
 
 /// What never changes of a job, and where it entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,56 +81,6 @@ pub struct TopicRecord {
     pub counters: Counters,
 }
 
-/// The key of a job's part: `j`, `s`.
-#[must_use]
-pub fn job_key(prefix: &[u8], id: JobId) -> Vec<u8> {
-    [prefix, &id.0.to_be_bytes()].concat()
-}
-
-/// The key of a payload's n-th chunk.
-#[must_use]
-pub fn chunk_key(id: JobId, chunk: usize) -> Vec<u8> {
-    let number = u32::try_from(chunk).unwrap_or(u32::MAX);
-    [PIECE, &id.0.to_be_bytes(), &number.to_be_bytes()].concat()
-}
-
-/// How many chunks a payload of so many bytes has: none when it is kept in the body.
-#[must_use]
-pub fn chunks(size: u32) -> usize {
-    if size <= INLINE { 0 } else { usize::try_from(size).unwrap_or(usize::MAX).div_ceil(CHUNK) }
-}
-
-/// The key of a line of a job's log; lines are numbered from 0 for as long as the job lives.
-#[must_use]
-pub fn line_key(id: JobId, number: u32) -> Vec<u8> {
-    [LINE, &id.0.to_be_bytes(), &number.to_be_bytes()].concat()
-}
-
-/// The number at the end of a chunk's or a line's key.
-#[must_use]
-pub fn number_of(key: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(key.get(9..)?.try_into().ok()?))
-}
-
-/// What stands under a key, as people call it.
-#[must_use]
-pub fn name_of(key: &[u8]) -> String {
-    let name = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).escape_debug().to_string();
-    match key.split_at_checked(1) {
-        Some((META, _)) => format!("the service's number '{name}'"),
-        Some((TOPIC, b"")) => "the count of forgotten topics".to_owned(),
-        Some((TOPIC, _)) => format!("the count of topic '{name}'"),
-        Some((kind, _)) => match id_of(key) {
-            Some(id) if kind == PIECE => format!("a piece of the payload of job {id}"),
-            Some(id) if kind == LINE => format!("a line of the log of job {id}"),
-            Some(id) if kind == OVERLAY => format!("the status of job {id}"),
-            Some(id) => format!("the record of job {id}"),
-            None => format!("the record '{}'", key.escape_ascii()),
-        },
-        None => "a record without a key".to_owned(),
-    }
-}
-
 /// A line of a log as a sealed value.
 #[must_use]
 pub fn encode_line(key: &[u8], entry: &LogEntry) -> Vec<u8> {
@@ -159,47 +98,6 @@ pub fn decode_line(key: &[u8], sealed: &[u8]) -> Option<LogEntry> {
     Some(entry)
 }
 
-/// The id in a job's key.
-#[must_use]
-pub fn id_of(key: &[u8]) -> Option<JobId> {
-    let id = key.get(1..9)?;
-    Some(JobId(u64::from_be_bytes(id.try_into().ok()?)))
-}
-
-/// The key of one of the service's numbers.
-#[must_use]
-pub fn meta_key(name: &str) -> Vec<u8> {
-    [META, name.as_bytes()].concat()
-}
-
-/// The key of a topic. The empty name, which no topic has, is where forgotten topics are summed up.
-#[must_use]
-pub fn topic_key(name: &str) -> Vec<u8> {
-    [TOPIC, name.as_bytes()].concat()
-}
-
-/// A value with its checksum.
-#[must_use]
-pub fn seal(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
-    let sum = checksum(key, &value);
-    value.extend_from_slice(&sum.to_le_bytes());
-    value
-}
-
-/// The value inside a sealed one; `None` when it is not what was written under this key.
-#[must_use]
-pub fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
-    let (value, sum) = sealed.split_last_chunk::<4>()?;
-    (checksum(key, value) == u32::from_le_bytes(*sum)).then_some(value)
-}
-
-fn checksum(key: &[u8], value: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(key);
-    hasher.update(value);
-    hasher.finalize()
-}
-
 /// A number of the service.
 #[must_use]
 pub fn encode_number(key: &[u8], number: u64) -> Vec<u8> {
@@ -210,79 +108,6 @@ pub fn encode_number(key: &[u8], number: u64) -> Vec<u8> {
 #[must_use]
 pub fn decode_number(key: &[u8], sealed: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(unseal(key, sealed)?.try_into().ok()?))
-}
-
-#[derive(Default)]
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend_from_slice(bytes);
-        self
-    }
-
-    fn u8(&mut self, value: u8) -> &mut Self {
-        self.bytes(&[value])
-    }
-
-    fn u32(&mut self, value: u32) -> &mut Self {
-        self.bytes(&value.to_le_bytes())
-    }
-
-    fn u64(&mut self, value: u64) -> &mut Self {
-        self.bytes(&value.to_le_bytes())
-    }
-
-    fn text(&mut self, text: &str) -> &mut Self {
-        self.u32(u32::try_from(text.len()).unwrap_or(u32::MAX)).bytes(text.as_bytes())
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = usize::try_from(self.u32()?).ok()?;
-        std::str::from_utf8(self.take(length)?).ok()
-    }
-
-    fn status(&mut self) -> Option<Status> {
-        self.array().map(i8::from_le_bytes).and_then(Status::from_code)
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.u8()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-
-    fn end(self) -> Option<()> {
-        self.0.is_empty().then_some(())
-    }
 }
 
 impl Body {
@@ -407,8 +232,10 @@ impl TopicRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::job::JobId;
 
     fn body() -> Body {
         Body {
