@@ -12,8 +12,8 @@ use std::time::Instant;
 use common::paced::Paced;
 use common::store::{Log, Store, disk_full};
 use common::{
-    Bytes, Gate, MAIL, NOW, PATIENCE, Sleep, assert_sound, config, drain, handle, manual, post, post_large, settle,
-    start, take, within_patience,
+    Bytes, Gate, MAIL, NOW, PATIENCE, START, Sleep, assert_sound, config, drain, handle, manual, post, post_large,
+    settle, start, take, within_patience,
 };
 use jobq_core::clock::{Clock, ManualClock};
 use jobq_core::engine::{Config, Engine, Outcome, Thread};
@@ -21,7 +21,7 @@ use jobq_core::error::Error;
 use jobq_core::job::{JobId, Reason, Schedule, Status};
 
 use jobq_core::repository::memory::Memory;
-use jobq_core::repository::{Ack, Repository};
+use jobq_core::repository::{Ack, KeptLease, Repository};
 
 fn open_with(clock: &Arc<ManualClock>, store: &Arc<Paced>, change: impl FnOnce(&mut Config)) -> Arc<Engine<Bytes>> {
     let mut config = config(Clock::Manual(Arc::clone(clock)));
@@ -157,6 +157,79 @@ fn c2_who_was_reserved_at_a_kill_is_known_from_the_table() {
     });
 }
 
+/// A promotion is not written, so the table alone knows which stamp it gave: a held job goes back there, between the jobs
+/// of its due date as they were promoted, and behind whoever was ready before (O3).
+#[test]
+fn o3_a_promoted_job_that_was_held_at_a_kill_keeps_its_place() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open(&clock, &store);
+        let jobs: Vec<JobId> = (0..3).map(|_| post(&engine, "x")).collect();
+        let grants = engine.reserve(&Thread, MAIL, 3, NOW).unwrap();
+        for turn in [0, 2, 1] {
+            settle(&engine, &grants[turn], Outcome::Release { delay: 50 });
+        }
+        let order = [jobs[0], jobs[2], jobs[1]];
+        clock.advance(50);
+        let mut grants = engine.reserve(&Thread, MAIL, 3, NOW).unwrap();
+        assert_eq!(grants.iter().map(|grant| grant.id).collect::<Vec<_>>(), order);
+        engine.give_back([grants.remove(0)]);
+        engine.flush(&Thread).unwrap();
+        let again = open(&clock, &store.after_kill());
+        assert_eq!((again.recovery().recovered, drain(&again, MAIL)), (2, order.to_vec()));
+        assert_sound(&again);
+
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open(&clock, &store);
+        let ready = post(&engine, "ready");
+        clock.jump(-1_000);
+        let due = engine.enqueue(&Thread, MAIL, Bytes::from(vec![]), 0, Schedule::After(50), None).unwrap();
+        clock.jump(50);
+        let grants = engine.reserve(&Thread, MAIL, 2, NOW).unwrap();
+        assert_eq!((grants[0].id, grants[1].id), (ready, due));
+        let again = open(&clock, &store.after_kill());
+        assert_eq!(drain(&again, MAIL), [ready, due]);
+    });
+}
+
+/// Setting the clock back hides no crash: what was promoted and held stays ready, and is a suspect (C1, T1).
+#[test]
+fn c1_a_clock_behind_the_due_date_hides_no_crash() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open(&clock, &store);
+        let id = engine.enqueue(&Thread, MAIL, Bytes::from(vec![]), 0, Schedule::After(50), None).unwrap();
+        clock.advance(50);
+        assert_eq!(take(&engine).id, id);
+        clock.jump(-40);
+        let again = open(&clock, &store.after_kill());
+        let info = again.info(&Thread, id).unwrap();
+        assert_eq!((info.status, info.crashes, info.attempts), (Status::Ready, 1, 1));
+        assert_eq!((info.ready_at, again.recovery().recovered), (Some(START + 50), 1));
+        assert_sound(&again);
+    });
+}
+
+/// A power cut may leave a lease that was over before the job was delayed: nobody held it at the end (C1).
+#[test]
+fn c1_a_lease_from_before_the_delay_is_no_crash() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open(&clock, &store);
+        let id = post(&engine, "x");
+        let grant = take(&engine);
+        let old = store.after_kill().table();
+        settle(&engine, &grant, Outcome::Retry { delay: Some(50), error: None });
+        for status in [Status::Delayed, Status::Ready] {
+            let table = (0..).zip(old.clone()).collect();
+            let again = open(&clock, &Paced::on(store.store.copy(), Ack::Synced, table));
+            let info = again.info(&Thread, id).unwrap();
+            assert_eq!((info.status, info.crashes, again.recovery().recovered), (status, 0, 0));
+            clock.advance(50);
+        }
+    });
+}
+
 /// A crash inside the recovery counts no crash twice: what was recovered is known by its token (C1).
 #[test]
 fn c1_a_crash_after_the_recovery_is_no_second_crash_of_the_job() {
@@ -169,7 +242,7 @@ fn c1_a_crash_after_the_recovery_is_no_second_crash_of_the_job() {
         let again = open(&clock, &stale);
         assert_eq!(again.info(&Thread, id).unwrap().crashes, 1);
         // The table as it was before the recovery forgot it.
-        let table = [(0, (id, grant.token))].into();
+        let table = [(0, KeptLease { id, token: grant.token, stamp: START << 20 })].into();
         let third = open(&clock, &Paced::on(stale.store.copy(), Ack::Synced, table));
         assert_eq!(third.info(&Thread, id).unwrap().crashes, 1);
     });

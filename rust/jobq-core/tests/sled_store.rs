@@ -18,7 +18,7 @@ use jobq_core::error::{Error, StoreFaultKind};
 use jobq_core::job::Schedule;
 use jobq_core::repository::codec::{BODY, job_key, seal, unseal};
 use jobq_core::repository::sled::{Description, Level, Purpose, Sled, salvage};
-use jobq_core::repository::{Change, Held, Repository};
+use jobq_core::repository::{Change, Held, KeptLease, Repository};
 
 /// A folder of one test, gone at its end.
 struct Home(PathBuf);
@@ -323,12 +323,38 @@ fn c2_the_table_of_leases_is_found_again() {
     use jobq_core::job::{JobId, Token};
     let home = Home::new();
     let store = open(&home.store()).unwrap();
-    let held = |place, id| Held { place, lease: Some((JobId(id), Token(id + 100))) };
+    let lease = |id| KeptLease { id: JobId(id), token: Token(id + 100), stamp: id << 40 };
+    let held = |place, id| Held { place, lease: Some(lease(id)) };
     let table = store.leases().unwrap();
     table.write(&[held(0, 1), held(1, 2), held(7, 3), Held { place: 1, lease: None }, held(0, 4)]).unwrap();
-    assert_eq!(table.load().unwrap(), [(JobId(4), Token(104)), (JobId(3), Token(103))]);
+    assert_eq!(table.load().unwrap(), [lease(4), lease(3)]);
     table.clear().unwrap();
     assert_eq!(table.load().unwrap(), []);
+    store.close().unwrap();
+}
+
+/// A power cut may leave half an entry, or one from before: what is not whole is no lease (C2).
+#[test]
+fn c2_half_an_entry_of_the_table_of_leases_is_none() {
+    use jobq_core::job::{JobId, Token};
+    let home = Home::new();
+    let store = open(&home.store()).unwrap();
+    let lease = |id| KeptLease { id: JobId(id), token: Token(id + 100), stamp: id << 40 };
+    let entries: Vec<Held> = (0..20).map(|place| Held { place, lease: Some(lease(u64::from(place) + 1)) }).collect();
+    let table = store.leases().unwrap();
+    table.write(&entries).unwrap();
+    let path = home.store().join("inflight");
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(whole.len(), 20 * 32, "16 to a sector of 512 bytes, so that none lies across two");
+    for cut in 1..28 {
+        let mut bytes = whole.clone();
+        bytes.copy_within(32..32 + cut, 0);
+        bytes[64 + cut] ^= 1;
+        bytes.truncate(whole.len() - cut);
+        fs::write(&path, bytes).unwrap();
+        let left: Vec<KeptLease> = (2..20).filter(|&id| id != 3).map(lease).collect();
+        assert_eq!(table.load().unwrap(), left, "{cut}");
+    }
     store.close().unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::load::{Found, Kind, load_jobs, load_numbers};
+use super::load::{Found, Kind, load_jobs, load_numbers, stamp_of_held};
 use super::open::Recovery;
 use crate::error::Error;
 use crate::job::{JobId, JobInfo, Reason, Status, Token};
@@ -213,7 +213,7 @@ fn fault_of(job: &Found, pieces: &HashMap<JobId, Pieces>) -> Option<String> {
 
 impl From<Found> for Stored {
     fn from(found: Found) -> Self {
-        let Found { id, body, payload, overlay, log, is_held } = found;
+        let Found { id, body, payload, overlay, log, leased } = found;
         let mut info = JobInfo {
             id,
             topic: body.topic,
@@ -249,7 +249,7 @@ impl From<Found> for Stored {
                 (info.resets, info.crashes) = (overlay.resets, overlay.crashes);
             }
         }
-        if is_held && matches!(info.status, Status::Ready | Status::Delayed) {
+        if stamp_of_held(leased, info.status, when).is_some() {
             info.status = Status::Reserved;
             info.attempts = info.attempts.saturating_add(1);
         }

@@ -2,12 +2,12 @@
 //! the lock, before the call that changed it returns.
 
 use super::Engine;
-use super::record::{Payload, Record};
+use super::record::Payload;
 use super::state::State;
 use crate::error::Error;
 use crate::job::Token;
-use crate::repository::Held;
 use crate::repository::stores::Stores;
+use crate::repository::{Held, KeptLease};
 
 /// What a lease table is still to be told.
 #[derive(Default)]
@@ -32,9 +32,10 @@ impl<P: Payload> State<P> {
     /// Write who holds a job: in the table where there is one, else with the job.
     #[cold]
     pub(crate) fn note_held(&mut self, slot: u32, place: u32, token: u64) {
-        let Some(id) = self.jobs.get(slot).map(Record::id) else { return };
         if self.held.is_kept {
-            self.held.queued.push(Held { place, lease: Some((id, Token(token))) });
+            let Some(job) = self.jobs.get(slot) else { return };
+            let lease = KeptLease { id: job.id(), token: Token(token), stamp: job.when };
+            self.held.queued.push(Held { place, lease: Some(lease) });
         } else {
             self.note(slot);
         }

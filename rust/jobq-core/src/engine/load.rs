@@ -5,12 +5,12 @@ use hashbrown::HashMap;
 
 use super::open::Recovery;
 use crate::error::Error;
-use crate::job::{JobId, LogEntry, Token};
-use crate::repository::Repository;
+use crate::job::{JobId, LogEntry, Status, Token};
 use crate::repository::codec::{
     BODY, Body, FORMAT, LINE, META, OVERLAY, Overlay, PIECE, TOPIC, TopicRecord, decode_line, decode_number, id_of,
     meta_key, number_of,
 };
+use crate::repository::{KeptLease, Repository};
 
 /// The service's own numbers, by name.
 #[derive(Default)]
@@ -61,8 +61,28 @@ pub(super) struct Found {
     pub(super) overlay: Kind,
     /// Its lines with their numbers, ascending.
     pub(super) log: Vec<(u32, LogEntry)>,
-    /// Whether the lease table says that somebody had it.
-    pub(super) is_held: bool,
+    /// The stamp that it was reserved under, if the lease table says that it was.
+    pub(super) leased: Option<u64>,
+}
+
+/// The stamp that a job goes back to which was reserved when the process died, if it was: by its record, and the stamp
+/// that the lease table has.
+///
+/// After a kill the table is no older than the store: the job was reserved, and its record tells how it came to be
+/// ready before. One that says Ready has its stamp. One that says Delayed was promoted, which is not written, and a
+/// promotion gives a stamp that is not below the due date, wherever the clock stands now. A lower one is of a reset
+/// before the due date that the kill undid: the job is delayed still.
+///
+/// After a power cut the table may be old. A lease that was over when the job was delayed has a lower stamp too, unless
+/// the clock was set back in between.
+pub(super) fn stamp_of_held(leased: Option<u64>, status: Status, when: u64) -> Option<u64> {
+    let stamp = leased?;
+    match status {
+        Status::Ready => Some(when),
+        // As `stamp >= when << 20`, for any due date.
+        Status::Delayed => Some(stamp).filter(|stamp| stamp >> 20 >= when),
+        Status::Created | Status::Reserved | Status::Done | Status::Canceled => None,
+    }
 }
 
 pub(super) enum Kind {
@@ -86,7 +106,7 @@ pub(super) fn load_jobs(store: &dyn Repository, recovery: &mut Recovery) -> Resu
         match (id_of(key), Body::decode(key, value)) {
             (Some(id), Some((body, inline))) => {
                 let payload = inline.map(<[u8]>::to_vec);
-                jobs.push(Found { id, body, payload, overlay: Kind::None, log: Vec::new(), is_held: false });
+                jobs.push(Found { id, body, payload, overlay: Kind::None, log: Vec::new(), leased: None });
             }
             (Some(id), None) => recovery.quarantined.push(id),
             (None, _) => recovery.quarantined.push(JobId(0)),
@@ -138,13 +158,14 @@ impl Loaded {
         })
     }
 
-    /// Mark the jobs that somebody had, by a lease that no recovery before this one has counted.
-    pub(super) fn mark_held(&mut self, leases: &[(JobId, Token)], recovered: Token) {
-        for (id, _) in leases.iter().filter(|(_, token)| *token >= recovered) {
-            if let Ok(at) = self.jobs.binary_search_by_key(id, |job| job.id)
+    /// Mark the jobs that somebody had, by a lease that no recovery before this one has counted. Of two leases of a job
+    /// the later has the higher stamp.
+    pub(super) fn mark_held(&mut self, leases: &[KeptLease], recovered: Token) {
+        for lease in leases.iter().filter(|lease| lease.token >= recovered) {
+            if let Ok(at) = self.jobs.binary_search_by_key(&lease.id, |job| job.id)
                 && let Some(job) = self.jobs.get_mut(at)
             {
-                job.is_held = true;
+                job.leased = job.leased.max(Some(lease.stamp));
             }
         }
     }

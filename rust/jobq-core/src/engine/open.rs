@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::commit::Numbers;
 use super::held::Notes;
-use super::load::{Found, Kind, load_jobs, load_numbers, load_topics};
+use super::load::{Found, Kind, load_jobs, load_numbers, load_topics, stamp_of_held};
 use super::planted::Planted;
 use super::record::{OptionTable, Payload, Record};
 use super::retain::Kept;
@@ -251,7 +251,7 @@ impl<P: Payload> State<P> {
     }
 
     fn place(&mut self, found: Found, recovery: &mut Recovery) -> Placed {
-        let Found { id, body, overlay, payload, log, is_held } = found;
+        let Found { id, body, overlay, payload, log, leased } = found;
         let now = self.now.wall.0;
         let topic = match self.topics.slot_of(&body.topic) {
             Some(slot) => slot,
@@ -277,10 +277,8 @@ impl<P: Payload> State<P> {
         {
             cold.restore_log(log);
         }
-        if is_held && (status == Status::Ready || (status == Status::Delayed && when <= now)) {
-            // A promotion is not written: the stamp it gave stands between its due date and the next.
-            when = if status == Status::Delayed { when << 20 } else { when };
-            status = Status::Reserved;
+        if let Some(stamp) = stamp_of_held(leased, status, when) {
+            (status, when) = (Status::Reserved, stamp);
             if let Some(job) = self.jobs.get_mut(slot) {
                 job.attempts = job.attempts.saturating_add(1);
             }

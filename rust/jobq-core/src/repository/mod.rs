@@ -63,8 +63,19 @@ pub enum Ack {
 pub struct Held {
     /// Where it stands in the table; places are used again.
     pub place: u32,
-    /// The job that is reserved, and its lease; `None`: the place is free.
-    pub lease: Option<(JobId, Token)>,
+    /// `None`: the place is free.
+    pub lease: Option<KeptLease>,
+}
+
+/// A lease as a [`LeaseTable`] keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptLease {
+    /// The job that is reserved.
+    pub id: JobId,
+    /// Names the lease.
+    pub token: Token,
+    /// The job's place among the ready, which a crash returns it to.
+    pub stamp: u64,
 }
 
 /// Which jobs are reserved, kept apart from the rest because it changes so often: what was written survives the
@@ -74,7 +85,7 @@ pub trait LeaseTable: Send + Sync {
     ///
     /// # Errors
     /// Its own.
-    fn load(&self) -> Result<Vec<(JobId, Token)>, Error>;
+    fn load(&self) -> Result<Vec<KeptLease>, Error>;
 
     /// Write these entries; of two for one place the later stands. One call at a time.
     ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jobq_core::error::Error;
 use jobq_core::job::{JobId, Token};
-use jobq_core::repository::{Ack, Change, Held, LeaseTable, Pace, Repository, Visit};
+use jobq_core::repository::{Ack, Change, Held, KeptLease, LeaseTable, Pace, Repository, Visit};
 
 use super::store::Store;
 
@@ -15,7 +15,7 @@ pub(crate) struct Paced {
     pub(crate) store: Arc<Store>,
     ack: Ack,
     synced: Mutex<Arc<Store>>,
-    leases: Mutex<BTreeMap<u32, (JobId, Token)>>,
+    leases: Mutex<BTreeMap<u32, KeptLease>>,
 }
 
 impl Paced {
@@ -23,7 +23,7 @@ impl Paced {
         Self::on(Store::new(), ack, BTreeMap::new())
     }
 
-    pub(crate) fn on(store: Arc<Store>, ack: Ack, leases: BTreeMap<u32, (JobId, Token)>) -> Arc<Self> {
+    pub(crate) fn on(store: Arc<Store>, ack: Ack, leases: BTreeMap<u32, KeptLease>) -> Arc<Self> {
         let synced = Mutex::new(store.copy());
         Arc::new(Self { store, ack, synced, leases: Mutex::new(leases) })
     }
@@ -40,6 +40,11 @@ impl Paced {
 
     /// The leases in the table.
     pub(crate) fn held(&self) -> Vec<(JobId, Token)> {
+        self.table().iter().map(|lease| (lease.id, lease.token)).collect()
+    }
+
+    /// The same, whole.
+    pub(crate) fn table(&self) -> Vec<KeptLease> {
         self.leases.lock().unwrap().values().copied().collect()
     }
 }
@@ -84,8 +89,8 @@ impl Repository for Paced {
 }
 
 impl LeaseTable for Paced {
-    fn load(&self) -> Result<Vec<(JobId, Token)>, Error> {
-        Ok(self.held())
+    fn load(&self) -> Result<Vec<KeptLease>, Error> {
+        Ok(self.table())
     }
 
     fn write(&self, entries: &[Held]) -> Result<(), Error> {

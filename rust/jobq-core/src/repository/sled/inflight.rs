@@ -1,5 +1,15 @@
-//! Who has which job: a file of 16 bytes a lease, id and token, written without a sync. It survives the death of the
-//! process; after a power cut it may be old.
+//! Who has which job: a file of 32 bytes a lease, written without a sync. It survives the death of the process; after a
+//! power cut it may be old, in parts.
+//!
+//! | bytes | of an entry |
+//! |---|---|
+//! | 0..8 | id |
+//! | 8..16 | token |
+//! | 16..24 | stamp |
+//! | 24..28 | crc32 of the above |
+//! | 28..32 | 0, so that no entry lies across two sectors |
+//!
+//! A free place is all zero; what is neither that nor whole counts as free.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -9,9 +19,9 @@ use std::path::{Path, PathBuf};
 use super::fault::refused;
 use crate::error::Error;
 use crate::job::{JobId, Token};
-use crate::repository::{Held, LeaseTable};
+use crate::repository::{Held, KeptLease, LeaseTable};
 
-const ENTRY: usize = 16;
+const ENTRY: usize = 32;
 
 /// The table of leases of a store.
 pub(super) struct Inflight {
@@ -34,28 +44,34 @@ impl Inflight {
     }
 }
 
-fn encode(entry: Option<(JobId, Token)>) -> [u8; ENTRY] {
-    let (id, token) = entry.map_or((0, 0), |(id, token)| (id.0, token.0));
-    (u128::from(token) << 64 | u128::from(id)).to_le_bytes()
+fn encode(lease: Option<KeptLease>) -> [u8; ENTRY] {
+    let mut bytes = [0; ENTRY];
+    let Some(KeptLease { id, token, stamp }) = lease else { return bytes };
+    for (place, number) in bytes.chunks_exact_mut(8).zip([id.0, token.0, stamp]) {
+        place.copy_from_slice(&number.to_le_bytes());
+    }
+    let sum = crc32fast::hash(bytes.first_chunk::<24>().unwrap_or(&[0; 24]));
+    if let Some(place) = bytes.get_mut(24..28) {
+        place.copy_from_slice(&sum.to_le_bytes());
+    }
+    bytes
 }
 
-fn decode(bytes: [u8; ENTRY]) -> Option<(JobId, Token)> {
-    let both = u128::from_le_bytes(bytes);
-    let id = u64::try_from(both & u128::from(u64::MAX)).ok()?;
-    let token = u64::try_from(both >> 64).ok()?;
-    (id > 0 && token > 0).then_some((JobId(id), Token(token)))
+fn decode(bytes: [u8; ENTRY]) -> Option<KeptLease> {
+    let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let lease = KeptLease { id: JobId(number(0)?), token: Token(number(8)?), stamp: number(16)? };
+    (encode(Some(lease)) == bytes).then_some(lease)
 }
 
 impl LeaseTable for Inflight {
-    fn load(&self) -> Result<Vec<(JobId, Token)>, Error> {
+    fn load(&self) -> Result<Vec<KeptLease>, Error> {
         let bytes = std::fs::read(self.store.join("inflight"))
             .map_err(|error| refused(&self.store, "its table of leases cannot be read", &error))?;
         Ok(bytes.as_chunks::<ENTRY>().0.iter().filter_map(|entry| decode(*entry)).collect())
     }
 
     fn write(&self, entries: &[Held]) -> Result<(), Error> {
-        let last: BTreeMap<u32, Option<(JobId, Token)>> =
-            entries.iter().map(|entry| (entry.place, entry.lease)).collect();
+        let last: BTreeMap<u32, Option<KeptLease>> = entries.iter().map(|entry| (entry.place, entry.lease)).collect();
         let mut run: (u32, Vec<u8>) = (0, Vec::new());
         let mut next = None;
         for (place, lease) in last {
@@ -80,7 +96,7 @@ impl Inflight {
         if bytes.is_empty() {
             return Ok(());
         }
-        let at = u64::from(*place) * 16;
+        let at = u64::from(*place) * ENTRY as u64;
         self.file
             .write_all_at(bytes, at)
             .map_err(|error| refused(&self.store, "its table of leases cannot be written", &error))
