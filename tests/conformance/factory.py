@@ -15,8 +15,9 @@ To join, write a home and add one line to `FACTORIES`; homes of stores in a fold
 
 Every test then runs on it, those on durable roles as well; without `broad` those alone. `jobs` (`topics`) is
 True when the job (topic) repository keeps what it acknowledged over close and over a crash. A factory that
-has neither still runs: what it forgets is part of the contract too. Tests that fail, hold up or corrupt a
-repository are about Python repositories alone and stay with `DictHome`.
+has neither still runs: what it forgets is part of the contract too. `table` is True when the job repository
+keeps reservations in a table beside the jobs, as Sled does: a job that is taken is not written then. Tests
+that fail, hold up or corrupt a repository are about Python repositories alone and stay with `DictHome`.
 """
 
 from collections.abc import Callable
@@ -129,12 +130,14 @@ class Factory:
     topics: bool
     broad: bool = True
     """Whether it runs the tests that ask nothing of a repository, too: one kind of a family does for all."""
+    table: bool = False
+    """Whether reservations are kept beside the jobs."""
     _homes: list[Home] = field(default_factory=list, init=False)
     _services: list[JobService] = field(default_factory=list, init=False)
 
     def fresh(self) -> "Factory":
         """The same kind with data of its own."""
-        return Factory(self.name, self.found, self.jobs, self.topics, self.broad)
+        return Factory(self.name, self.found, self.jobs, self.topics, self.broad, self.table)
 
     @property
     def home(self) -> Home:
@@ -174,9 +177,9 @@ FACTORIES = [
     Factory("python", DictHome.one_object, jobs=True, topics=True),
     Factory("python-jobs", DictHome.jobs_alone, jobs=True, topics=False),
     Factory("python-topics", DictHome.topics_alone, jobs=False, topics=True),
-    Factory("sled", DiskHome.sled, jobs=True, topics=True),
-    Factory("sled-jobs", DiskHome.sled_jobs, jobs=True, topics=False, broad=False),
+    Factory("sled", DiskHome.sled, jobs=True, topics=True, table=True),
+    Factory("sled-jobs", DiskHome.sled_jobs, jobs=True, topics=False, broad=False, table=True),
     Factory("sled-topics", DiskHome.sled_topics, jobs=False, topics=True, broad=False),
-    Factory("sled-two", DiskHome.sled_two, jobs=True, topics=True, broad=False),
+    Factory("sled-two", DiskHome.sled_two, jobs=True, topics=True, broad=False, table=True),
     Factory("sqlite", DiskHome.sqlite, jobs=True, topics=True, broad=False),
 ]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from . import compare
 from .factories import FACTORIES, Factory
 from .state import Settings
-from .vocabulary import BEGINNINGS, CAPS, DEFAULTS, RETENTIONS, STEPS, UNDECIDED
+from .vocabulary import BEGINNINGS, CAPS, DEFAULTS, RETENTIONS, STEPS
 from .walk import Walk
 
 STEPS_PER_WALK = 120
@@ -79,7 +79,7 @@ def take_step(walk: Walk, rng: random.Random, tally: Tally, told: list[str]) -> 
 
     Topics are looked at each time: whether an empty one was dropped must be known before its next call.
     """
-    possible = [step for step in STEPS if step.name not in UNDECIDED and walk.can(step)]
+    possible = [step for step in STEPS if walk.can(step)]
     step = rng.choices(possible, [step.share for step in possible])[0]
     arguments = {name: rng.choice(values) for name, values in step.draws.items()}
     told.append(f"{step.name}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})")

@@ -48,7 +48,7 @@ class Ground:
         self.factory = factory.fresh()
         self.settings = settings
         self.clock = ManualClock()
-        self.model = Model(settings, milliseconds(self.clock.now()), self)
+        self.model = Model(settings, milliseconds(self.clock.now()), self, has_table=self.factory.table)
         self.svc = self.factory.open(self.clock, **self._service_options())
         self.held: list[Held] = []
         self.streams: list[Stream] = []
@@ -75,11 +75,6 @@ class Ground:
 
     def knows(self, topic: str) -> bool:
         return topic in self.svc.topics()
-
-    def ready_at(self, id: int) -> int:
-        info = self.svc.info(id)
-        assert info.ready_at is not None, f"job {id} is {info.status} after open, not ready"
-        return milliseconds(info.ready_at)
 
     # -- helpers ---------------------------------------------------------------------------------------------
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from .factories import Factory
 from .state import Bounds, Caps, Options, Settings
-from .vocabulary import BEGINNINGS, CAPS, DEFAULTS, RETENTIONS, STEPS, UNDECIDED, Step
+from .vocabulary import BEGINNINGS, CAPS, DEFAULTS, RETENTIONS, STEPS, Step
 from .walk import Walk
 
 
@@ -68,8 +67,7 @@ def _rule(step: Step) -> object:
         self.run(lambda walk: getattr(walk, step.name)(**arguments))
 
     def possible(self: QueueMachine) -> bool:
-        is_decided = step.name not in UNDECIDED or settings().derandomize
-        return self.walk is not None and is_decided and self.walk.can(step)
+        return self.walk is not None and self.walk.can(step)
 
     take.__name__ = take.__qualname__ = step.name
     draws: dict[str, Any] = {name: st.sampled_from(values) for name, values in step.draws.items()}

@@ -141,16 +141,20 @@ class Model(State):
         """Where a job stands; None when it is gone."""
         return self.jobs[id].status if id in self.jobs else None
 
-    def give_back(self, leases: Sequence[Lease]) -> None:
-        """Grants that never reached their caller go back unchanged and uncharged, in place (O3)."""
+    def give_back(self, leases: Sequence[Lease], *, at_close: bool = False) -> None:
+        """Grants that never reached their caller go back unchanged and uncharged, in place (O3).
+
+        With a table nothing else is written of that, but at close.
+        """
         for lease in leases:
             if self.holds(lease):
                 job = self.jobs[lease.id]
                 job.attempts -= 1
                 job.log_open = job.log_open or job.terms.log_status_change
-                due = job.promoted_due
+                kept = job.kept_stamp, job.kept_due
                 self.to_place(job)
-                job.promoted_due = due
+                if self.has_table and not at_close:
+                    job.kept_stamp, job.kept_due = kept
                 self.count(job.topic, "reservations", -1)
                 self.touch(job.topic)
 
@@ -367,7 +371,10 @@ class Model(State):
         self.tick()
 
     def crash(self, *, jobs: bool, topics: bool) -> None:
-        """A kill once all was written, and an open at the same instant (C1); no job stands by a promotion."""
+        """A kill once all was written, and an open at the same instant (C1).
+
+        A held job goes back to the stamp on disk; where only its due is there, the table has its stamp (O3).
+        """
         events: list[tuple[str, str]] = []
         for job in list(self.jobs.values()) if jobs else []:
             if job.status != RESERVED:
@@ -375,6 +382,8 @@ class Model(State):
             job.ended += 1
             job.crashes += 1
             events.append((job.topic, "recoveries"))
+            if job.kept_due is None:
+                job.stamp = job.kept_stamp
             self.to_place(job)
             if job.crashes > MAX_CRASHES:
                 self._move(job, CANCELED, at=None)
@@ -384,13 +393,6 @@ class Model(State):
         self.reopen(jobs=jobs, topics=topics)
         for topic, event in events:
             self.count(topic, event)
-
-    def last_stamp_is_found(self) -> bool:
-        """Whether the last stamp is surely still on disk: a never delayed job stands under it."""
-        return any(
-            job.stamp == self.last_stamp and job.status in (READY, RESERVED) and job.promoted_due is None
-            for job in self.jobs.values()
-        )
 
     def _lose_jobs(self) -> None:
         self.jobs, self.kept, self.dead = {}, [], []
@@ -409,30 +411,28 @@ class Model(State):
         self.total = total
 
     def _order_at_open(self) -> None:
-        """O4: a job has its stamp, or its due if it was delayed; equal ones stand by id."""
+        """O4: a job has its stamp, or its due if it was delayed; equal ones by id, parted there."""
         for job in self.jobs.values():
-            if job.status == READY and job.promoted_due is not None:
-                self._place_at_open(job, job.promoted_due)
+            if job.status == READY:
+                self._place_at_open(job)
+        last: dict[tuple[str, int], int] = {}
+        ready = [job for job in self.jobs.values() if job.status == READY]
+        for job in sorted(ready, key=lambda job: (job.stamp, job.id)):
+            before = last.get((job.topic, job.weight), 0)
+            job.stamp = last[job.topic, job.weight] = max(job.stamp, before + 1)
+            if job.crashes:
+                self.keep_stamp(job)  # open writes those it has to grant alone
         for job in sorted(self.jobs.values(), key=lambda job: job.id):
             job.delayed_order = self.order()
         for finished in (self.kept, self.dead):
             finished.sort(key=lambda job: (job.finished, job.id))
-        self.last_stamp = max([job.stamp for job in self.jobs.values()], default=0)
+        self.last_stamp = max([job.stamp for job in ready], default=0)
 
-    def _place_at_open(self, job: Job, due: int) -> None:
-        """A job that was promoted has its due on disk; whether a later release wrote its stamp is left open.
-
-        If the clock is behind the due again, it is delayed again (T1); that counts as no event.
-        """
-        if self.oracle.due(job.id) is not None:
-            assert due > self.wall, f"job {job.id} is delayed after open, though it was due"
-            job.status, job.due, job.promoted_due = DELAYED, due, None
-            return
-        seen = self.oracle.ready_at(job.id)
-        assert seen in (due, job.stamp >> 20), (
-            f"job {job.id} is ready since {seen}, not {due} or {job.stamp >> 20}"
-        )
-        if seen == due:
-            job.stamp = due << 20
+    def _place_at_open(self, job: Job) -> None:
+        """Where the disk says. If the clock is behind its due again, it is delayed again (T1): no event."""
+        if job.kept_due is None:
+            job.stamp = job.kept_stamp
+        elif job.kept_due > self.wall:
+            job.status, job.due, job.kept_due = DELAYED, job.kept_due, None
         else:
-            job.promoted_due = None
+            job.stamp = job.kept_due << 20

@@ -38,9 +38,6 @@ class Oracle(Protocol):
     def knows(self, topic: str) -> bool:
         """Whether an empty topic, of which it is open what its last call was, is still known."""
 
-    def ready_at(self, id: int) -> int:
-        """Since when a job found ready at open counts as ready."""
-
 
 @dataclass(frozen=True)
 class Options:
@@ -194,7 +191,10 @@ class Job:
     stamp: int = 0
     due: int | None = None
     delayed_order: int = 0
-    promoted_due: int | None = None
+    kept_stamp: int = 0
+    """The stamp on disk, of a job that is ready or reserved there."""
+    kept_due: int | None = None
+    """The due date on disk, of a job that is delayed there: its promotion is not written (R6)."""
     reserved_at: int | None = None
     deadline: int = 0
     lease_order: int = 0
@@ -210,9 +210,11 @@ class Job:
 class State:
     """All jobs and topics, and the moves they are capable of."""
 
-    def __init__(self, settings: Settings, wall: int, oracle: Oracle) -> None:
+    def __init__(self, settings: Settings, wall: int, oracle: Oracle, *, has_table: bool) -> None:
         self.settings = settings
         self.oracle = oracle
+        self.has_table = has_table
+        """Whether reservations are written to a table, and not with the jobs."""
         self.wall = wall
         self.mono = 0
         self.jobs: dict[int, Job] = {}
@@ -277,19 +279,24 @@ class State:
         """Enter Ready with a new stamp: last of its weight (O1, O2)."""
         self.last_stamp = max(self.last_stamp + 1, self.wall << 20)
         job.stamp = self.last_stamp
-        job.promoted_due = None
+        self.keep_stamp(job)
         self._move(job, READY, at=at)
 
     def to_place(self, job: Job, *, at: int | None = None) -> None:
-        """Enter Ready under the stamp it had (O3), which is what is now on disk (O4)."""
+        """Enter Ready under the stamp it had (O3)."""
         self._move(job, READY, at=at)
-        job.promoted_due = None
+        self.keep_stamp(job)
+
+    @staticmethod
+    def keep_stamp(job: Job) -> None:
+        """Write where the job stands: its stamp is on disk now (O4)."""
+        job.kept_stamp, job.kept_due = job.stamp, None
 
     def to_delayed(self, job: Job, due: int, *, at: int | None = None) -> None:
         """Enter Delayed until due."""
         self._move(job, DELAYED, at=at)
         job.due = due
-        job.promoted_due = None
+        job.kept_due = None
         job.delayed_order = self.order()
         self.count(job.topic, "delays")
 
@@ -303,6 +310,8 @@ class State:
     def to_reserved(self, job: Job) -> Lease:
         """Grant a lease."""
         self._move(job, RESERVED, at=self.wall)
+        if not self.has_table:
+            self.keep_stamp(job)
         job.attempts += 1
         job.reserved_at = self.wall
         job.deadline = self.mono + job.terms.lease

@@ -71,7 +71,7 @@ def promote(state: State, job: Job) -> None:
     """Delayed to Ready by time."""
     due = job.due
     state.to_ready(job)
-    job.promoted_due = due
+    job.kept_due = due
     state.count(job.topic, "promotions")
     state.touch(job.topic)
 

@@ -231,8 +231,3 @@ STEPS = (
     Step("reopen", 1, {"stop": (False, True)}),
     Step("crash", 1, {}),
 )
-
-UNDECIDED = frozenset(["crash"])
-"""Steps of the fixed examples alone. After a crash a job may go back to its stamp or to its due, whichever
-was written last, and the contract leaves open which (O3, O4): random walks would meet every such case.
-"""

@@ -175,13 +175,7 @@ class Walk(WorkerSteps):
     # -- a restart -------------------------------------------------------------------------------------------
 
     def reopen(self, stop: bool) -> None:
-        """Close, with handles and streams in use, and open what the repositories kept.
-
-        Whether the stamp of a finished or promoted job is among those "found at open" (O1) is left open. So a
-        job that is ready under the last stamp is put in first; where the limits forbid it, nothing is done.
-        """
-        if not self._keep_last_stamp():
-            return
+        """Close, with handles and streams in use, and open what the repositories kept."""
         if stop:
             self._stop()
         self._close()
@@ -192,16 +186,10 @@ class Walk(WorkerSteps):
     def crash(self) -> None:
         """Open what a kill leaves once all is written, with jobs held and granted to streams.
 
-        What was awaited by nobody (R6) a kill may undo; so it is written first, and time does its work. A
-        promotion is not written: where a held job goes back to among those of its due is left open, so there
-        is none.
+        What was awaited by nobody (R6) a kill may undo; so it is written first, and time does its work.
         """
-        if not self._keep_last_stamp():
-            return
         self.svc.stats()
         self.model.tick()
-        if any(job.promoted_due is not None for job in self.model.jobs.values()):
-            return
         self.svc.flush()
         killed = self.svc
         self.svc = self.factory.crash(self.clock, **self._service_options())
@@ -209,12 +197,6 @@ class Walk(WorkerSteps):
         killed.close()
         self.held, self.streams, self._topics = [], [], {}
         self._adopt()
-
-    def _keep_last_stamp(self) -> bool:
-        if self.factory.jobs and not self.model.last_stamp_is_found():
-            self._enqueue_work("a", ("now", 0))
-            return self.model.last_stamp_is_found()
-        return True
 
     def _adopt(self) -> None:
         if not self.factory.jobs:
@@ -243,6 +225,6 @@ class Walk(WorkerSteps):
                 assert outcome(held.job.done).kind == "ServiceClosed", f"job {held.job.id} after close"
         for stream in self.streams:
             assert next(stream.jobs, None) is None, "a stream went on after close"
-            self.model.give_back(stream.ahead)
+            self.model.give_back(stream.ahead, at_close=True)
         self.held, self.streams = [], []
         self._topics = {}
