@@ -23,7 +23,7 @@ settings.register_profile(
     "ci", derandomize=True, database=None, max_examples=100, stateful_step_count=50, **_COMMON
 )
 settings.register_profile(
-    "explore", derandomize=False, database=None, max_examples=80, stateful_step_count=80, **_COMMON
+    "explore", derandomize=False, database=None, max_examples=50, stateful_step_count=80, **_COMMON
 )
 settings.register_profile("dev", derandomize=False, max_examples=50, stateful_step_count=50, **_COMMON)
 settings.load_profile(DEFAULT)

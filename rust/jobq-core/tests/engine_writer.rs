@@ -12,8 +12,8 @@ use std::time::Instant;
 use common::paced::Paced;
 use common::store::{Log, Store, disk_full};
 use common::{
-    Bytes, Gate, MAIL, NOW, PATIENCE, START, Sleep, assert_sound, config, drain, handle, manual, post, post_large,
-    settle, start, take, within_patience,
+    Bytes, MAIL, NOW, PATIENCE, START, Sleep, assert_sound, config, drain, handle, manual, post, post_large, settle,
+    start, take, within_patience,
 };
 use jobq_core::clock::{Clock, ManualClock};
 use jobq_core::engine::{Config, Engine, Outcome, Thread};
@@ -76,12 +76,7 @@ fn r6_what_nobody_waits_for_is_written_soon_and_synced_by_a_flush() {
     within_patience(|| {
         let (clock, store) = (manual(), Paced::new(Ack::Queued));
         let engine = open(&clock, &store);
-        let gate = Gate::new();
-        let door = Arc::clone(&gate);
-        store.store.on_commit(move |_| {
-            door.pass();
-            Ok(())
-        });
+        let gate = store.store.hold_commits();
         let before = store.store.data().len();
         post(&engine, "a");
         gate.open();
@@ -334,12 +329,7 @@ fn r3_a_full_queue_holds_producers_back() {
     within_patience(|| {
         let (clock, store) = (manual(), Paced::new(Ack::Queued));
         let engine = open(&clock, &store);
-        let gate = Gate::new();
-        let door = Arc::clone(&gate);
-        store.store.on_commit(move |_| {
-            door.pass();
-            Ok(())
-        });
+        let gate = store.store.hold_commits();
         // It finds room, and leaves none: what is queued beside the group at the gate is more than a group.
         common::put(&engine, MAIL, Bytes::from(vec![0; 1 << 20]));
         let other = Arc::clone(&engine);
@@ -411,12 +401,7 @@ fn r4_a_write_that_hangs_has_failed() {
     within_patience(|| {
         let (clock, store) = (manual(), Paced::new(Ack::Synced));
         let engine = open_with(&clock, &store, |config| config.patience = std::time::Duration::from_millis(200));
-        let gate = Gate::new();
-        let door = Arc::clone(&gate);
-        store.store.on_commit(move |_| {
-            door.pass();
-            Ok(())
-        });
+        let gate = store.store.hold_commits();
         let told = engine.enqueue(&Thread, MAIL, Bytes::from(vec![]), 0, Schedule::Now, None);
         assert!(matches!(&told, Err(Error::Failed(_))) && told.unwrap_err().to_string().contains("0.2 s"));
         let told = engine.close(&Thread).unwrap_err().to_string();
@@ -432,12 +417,7 @@ fn r6_of_topics_alone_only_a_pause_is_waited_for() {
     within_patience(|| {
         let (clock, store) = (manual(), Paced::new(Ack::Synced));
         let engine = open_with(&clock, &store, |config| config.jobs = Arc::new(Memory));
-        let gate = Gate::new();
-        let door = Arc::clone(&gate);
-        store.store.on_commit(move |_| {
-            door.pass();
-            Ok(())
-        });
+        let gate = store.store.hold_commits();
         post(&engine, "x");
         gate.open();
         engine.pause(&Thread, MAIL).unwrap();
@@ -473,12 +453,7 @@ fn r6_of_two_stores_a_pause_keeps_its_place() {
         let (jobs, topics) = (fresh("jobs"), fresh("topics"));
         let engine = open_two(&jobs, &topics);
         for (first, call, then) in [("a", Engine::pause as fn(&_, &_, _) -> _, "b"), ("c", Engine::resume, "d")] {
-            let gate = Gate::new();
-            let door = Arc::clone(&gate);
-            jobs.store.on_commit(move |_| {
-                door.pass();
-                Ok(())
-            });
+            let gate = jobs.store.hold_commits();
             post(&engine, first);
             until(|| jobs.store.commits() == 1);
             // Both wait for the group at the gate.

@@ -79,6 +79,17 @@ impl Store {
         inner.commits = 0;
     }
 
+    /// Have each commit from now on wait at a gate.
+    pub(crate) fn hold_commits(&self) -> Arc<Gate> {
+        let gate = Gate::new();
+        let door = Arc::clone(&gate);
+        self.on_commit(move |_| {
+            door.pass();
+            Ok(())
+        });
+        gate
+    }
+
     /// Refuse to be loaded from now on.
     pub(crate) fn fail_loads(&self) {
         self.inner.lock().unwrap().unreadable = true;
