@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 import jobq
+from jobq._jobq import _examine
 
 from . import build
 from .effort import some
@@ -133,6 +134,8 @@ def fail_reads(folder: Path, verb: str, choose: Callable[[int], Iterable[int]]) 
         (spare / "redo").unlink(missing_ok=True)
         tally.parts += not opens(spare)
         shutil.rmtree(spare)
+        faults = _examine(str(store), lambda _: None)[0]
+        assert faults == [], f"{about}: one that only looks finds {faults}"
         with jobq.open(store) as svc:
             assert svc.verify() == []
             gone = set(ids) - {info.id for info in svc.find()}
