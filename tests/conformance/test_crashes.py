@@ -71,6 +71,25 @@ def test_C1_only_what_was_reserved_counts_a_crash(jobs_factory: Factory, clock: 
     assert held.id == 5
 
 
+def test_O3_a_promoted_job_that_was_held_goes_back_to_its_stamp(
+    jobs_factory: Factory, clock: ManualClock
+) -> None:
+    """By its due date it would overtake who became ready before it, when the clock was set back in between.
+
+    Behind that date it would be delayed again, and the crash not counted.
+    """
+    svc = jobs_factory.open(clock)
+    ready = svc.enqueue("t", b"")
+    clock.jump(-60)
+    due = svc.enqueue("t", b"", delay=50)
+    clock.jump(50)
+    assert [job.id for job in take(svc, 2)] == [ready, due]
+    clock.jump(-20)
+    svc = crash(jobs_factory, svc, clock)
+    assert [svc.info(id).crashes for id in (ready, due)] == [1, 1]
+    assert [hold(svc).id, hold(svc).id] == [ready, due]
+
+
 def test_C1_a_crash_without_a_reservation_in_between_counts_once(
     jobs_factory: Factory, clock: ManualClock
 ) -> None:
