@@ -9,7 +9,9 @@ SUBJECTS = ("sled", "sqlite")
 LEVELS = ("always", "interval", "never")
 
 _REPOSITORY = frozenset(["RepositoryError", "RepositoryFailed"])
-ERRORS = {"sled": _REPOSITORY, "sqlite": _REPOSITORY | {"OperationalError", "DatabaseError"}}
+_SQLITE = frozenset(["OperationalError", "DatabaseError"])
+_FOLDER = frozenset(["OSError", "InterruptedError", "PermissionError"])  # open_service makes it
+ERRORS = {"sled": _REPOSITORY, "sqlite": _REPOSITORY | _SQLITE | _FOLDER}
 """What a failing store may raise. A Python repository's own errors come through unchanged."""
 
 
