@@ -71,7 +71,6 @@ HEAVY = {
     "urllib",
     "uuid",
 }
-BUDGET = 0.030  # seconds
 
 
 def in_fresh_python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -168,18 +167,15 @@ def test_an_import_brings_no_heavy_module() -> None:
     assert loaded & HEAVY == set()
 
 
-def cost_of_import() -> float:
-    """Seconds of one `import jobq` in a fresh interpreter, all that it imports included."""
-    lines = in_fresh_python("import jobq", "-X", "importtime").stderr.splitlines()
-    (cost,) = (line.split("|")[1] for line in lines if line.split("|")[-1].strip() == "jobq")
+def cost_of_import(module: str) -> float:
+    """Seconds of one `import` in a fresh interpreter, all that it imports included."""
+    lines = in_fresh_python(f"import {module}", "-X", "importtime").stderr.splitlines()
+    (cost,) = (line.split("|")[1] for line in lines if line.split("|")[-1].strip() == module)
     return int(cost) / 1e6
 
 
-def test_an_import_takes_less_than_30_ms() -> None:
-    # A busy machine measures itself: one quiet moment in ten is enough to show what the import costs.
-    medians: list[float] = []
-    while len(medians) < 10:
-        medians.append(median(cost_of_import() for _ in range(5)))
-        if medians[-1] < BUDGET:
-            return
-    pytest.fail(f"import jobq took {min(medians) * 1000:.1f} ms at best")
+def test_an_import_costs_less_than_one_of_asyncio() -> None:
+    # In turn, so that a machine that is slow or busy is so for both. In ms it stands in benches/.
+    pairs = [(cost_of_import("jobq"), cost_of_import("asyncio")) for _ in range(9)]
+    ratio = median(ours / theirs for ours, theirs in pairs)
+    assert ratio < 1, f"import jobq takes {ratio:.2f} times as long as import asyncio: {pairs}"
