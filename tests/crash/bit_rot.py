@@ -217,6 +217,9 @@ def _salvage(old: Path, new: Path, looker: Looker, whole: dict[int, int], salvag
     salvages.jobs += kept
     salvages.of += len(whole)
     salvages.other += sum(id in whole and whole[id] != number for id, number in found.jobs.items())
+    unnamed = [id for id in found.damaged if f"fault: the payload of job {id} (" not in done.stderr]
+    if unnamed:
+        return f"jobs {unnamed} have lost their payload, and it does not say so; {said}"
     if kept < len(whole) and done.returncode == 0:
         return f"{len(whole) - kept} of {len(whole)} jobs are missing or older, and it names nothing; {said}"
     return None

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import jobq
+
 from .cut_victim import open_service
 from .picture import of_job, of_service
 
@@ -37,7 +39,9 @@ class Found:
     token: int = 0
     seconds: float = 0.0
     jobs: dict[int, int] = field(default_factory=dict)
-    """Each job's own number, where it was asked for."""
+    """Each job's own number, where it was asked for; then there is no state of all."""
+    damaged: list[int] = field(default_factory=list)
+    """Those of them whose payload cannot be read."""
     error: str | None = None
 
 
@@ -49,13 +53,15 @@ def look(subject: str, store: Path, level: str, *, jobs: bool = False) -> Found:
         with open_service(subject, store, level) as service:
             found.seconds = time.monotonic() - began
             found.faults = service.verify()
-            found.state = of_service(service)
             if jobs:
-                found.jobs = {info.id: of_job(info, service.payload(info.id)) for info in service.find()}
+                _look_at_each(service, found)
+            else:
+                found.state = of_service(service)
             for topic in service.topics():
                 stats = service.topic_stats(topic)
                 here = stats.ready + stats.delayed + stats.reserved + stats.done + stats.canceled
-                lost = stats.lost and subject != "two sleds"  # their counts may differ by what came last
+                # Of two stores the counts may differ by what came last; what was salvaged may lack jobs.
+                lost = stats.lost and subject != "two sleds" and not jobs
                 if lost or stats.enqueued != here + stats.deleted + stats.purged + stats.lost:
                     found.faults.append(f"the counters of {topic!r} do not add up: {stats}")
             found.id = service.enqueue("probe", b"")
@@ -68,6 +74,14 @@ def look(subject: str, store: Path, level: str, *, jobs: bool = False) -> Found:
     except BaseException as error:  # a panic that reached Python
         found.error = f"NOT AN EXCEPTION {type(error).__name__}: {error}"
     return found
+
+
+def _look_at_each(service: jobq.JobService, found: Found) -> None:
+    for info in service.find():
+        try:
+            found.jobs[info.id] = of_job(info, service.payload(info.id))
+        except jobq.RepositoryCorrupt:
+            found.damaged.append(info.id)
 
 
 class Looker:

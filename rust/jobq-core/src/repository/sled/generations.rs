@@ -9,6 +9,7 @@ use ::sled::Batch;
 use super::check::{Check, KEY, Record};
 use super::fault::{corrupt, refused, unusable};
 use super::folder;
+use super::mark::{Mark, Reading};
 use super::tree::{Tree, Trouble};
 use crate::error::Error;
 
@@ -87,6 +88,15 @@ impl Made<'_> {
     /// What must be in it.
     pub(super) fn record(&self) -> Record {
         self.check.record()
+    }
+
+    /// The first of a new store: the mark is there before it is, so that a generation without a mark is damage.
+    pub(super) fn begin_store(self) -> Result<(), Error> {
+        let (path, record) = (self.store, self.record());
+        Mark::create(path, Reading { store: record.store, generation: self.number, sequence: record.sequence })?;
+        self.commit()?;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        folder::sync(parent).map_err(|error| refused(path, "the folder around it cannot be synced", &error))
     }
 
     /// Give it its name: from here on it is the store.

@@ -20,6 +20,7 @@ mod folder;
 mod generations;
 mod inflight;
 mod lock;
+mod log;
 mod mark;
 mod redo;
 mod salvage;
@@ -30,7 +31,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use salvage::{Salvaged, Step, salvage};
+pub use log::Step;
+pub use salvage::{Salvaged, salvage};
 
 use super::{Ack, Change, LeaseTable, Pace, Repository, Visit};
 use crate::error::Error;

@@ -1,36 +1,30 @@
-//! Saving what can be read of a damaged store into a new one. The old one is copied first and never touched.
+//! Saving what can be read of a damaged store into a new one. The old one is only read, by [`Log`] instead of sled.
 
-use std::collections::HashSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
-use std::sync::Arc;
 
 use super::check::{Check, KEY, Record};
 use super::fault::{refused, unusable};
 use super::folder;
-use super::generations::{Builder, remove, troubled};
+use super::generations::Builder;
 use super::lock::Lock;
-use super::mark::{Mark, Reading};
-use super::tree::{Tree, Trouble};
-use super::work::successor;
+use super::log::{Log, Loss, Step};
+use super::mark::Mark;
 use crate::error::Error;
+use crate::job::JobId;
 use crate::repository::codec;
 
-/// Where ids and tokens go on when nobody can tell where they were: none is given twice.
+/// Where something is missing, ids and tokens go on so far behind what is found: none is given twice.
 const FAR: u64 = 1 << 40;
-
-/// Records between two steps.
-const STEP: u64 = 1_000;
-
-/// Told how many records were read so far; its error ends the salvage.
-pub type Step<'a> = dyn Fn(u64) -> Result<(), Error> + 'a;
 
 /// What was saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Salvaged {
     /// Records in the new store.
     pub copied: u64,
-    /// What could not be read, each named.
+    /// What could not be read, each named; empty when nothing is missing.
     pub unreadable: Vec<String>,
 }
 
@@ -47,150 +41,120 @@ pub fn salvage(old: &Path, new: &Path, step: &Step<'_>) -> Result<Salvaged, Erro
     }
     // Only locked, so that no service changes it meanwhile.
     let lock = Lock::take_silently(old)?;
-    folder::prepare(new, true)?;
-    let scratch = new.join("aside");
-    let saved = copy_folder(&folder::generation(old, generation), &scratch)
-        .map_err(|error| refused(new, "the old store cannot be copied", &error))
-        .and_then(|()| copy_records(&scratch, new, old, step));
+    let saved = File::open(folder::generation(old, generation).join("db"))
+        .map_err(|error| refused(old, "its file cannot be opened", &error))
+        .and_then(|file| copy(&Log::read(file, step)?, old, new));
     lock.release();
-    remove(&scratch).map_err(|error| refused(new, "the scratch copy cannot be removed", &error))?;
     saved
 }
 
-fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
-    folder::make_private(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
-fn copy_records(scratch: &Path, new: &Path, old: &Path, step: &Step<'_>) -> Result<Salvaged, Error> {
-    let tree = open_somehow(scratch).map_err(|trouble| troubled(new, "the old store cannot be opened", trouble))?;
-    let store = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), new);
-    let mut builder = Builder::begin(new, 1, Check::new(store, 1))?;
+fn copy(log: &Log, old: &Path, new: &Path) -> Result<Salvaged, Error> {
+    folder::prepare(new, true)?;
+    let mut builder = Builder::begin(new, 1, Check::new(RandomState::new().hash_one(new), 1))?;
     let mut saved = Salvaged::default();
-    let mut numbers: HashSet<Vec<u8>> = HashSet::new();
-    let mut seen = 0_u64;
-    // Behind our own record, which is made anew.
-    let mut from = vec![1];
-    loop {
-        let mut last = None;
-        let scanned = tree.scan(&from, None, &mut |key, value| {
-            last = Some(key.to_vec());
-            seen += 1;
-            if seen.is_multiple_of(STEP) {
-                step(seen)?;
-            }
-            if codec::unseal(key, value).is_some() {
-                if key.starts_with(codec::META) {
-                    numbers.insert(key.to_vec());
-                }
-                saved.copied += 1;
-                builder.put(key, value)
-            } else {
-                saved.unreadable.push(codec::name_of(key));
-                Ok(())
-            }
-        });
-        match scanned {
-            Ok(Ok(())) => break,
-            Ok(Err(error)) => return Err(error),
-            // A damaged page gives the same error for ever: go on behind it.
-            Err(_) => {
-                let behind = last.as_deref().unwrap_or(&from);
-                let Some((next, missed)) = next_readable(&tree, behind) else {
-                    saved.unreadable.push(format!("all after {}", codec::name_of(behind)));
-                    break;
-                };
-                saved.unreadable.push(missed);
-                from = next;
-            }
+    let (mut found, mut jobs) = (Check::new(0, 0), Jobs::default());
+    let sequences = ["ids", "tokens"].map(codec::meta_key);
+    for (key, value) in log.records().filter(|(key, _)| *key != KEY) {
+        found.put(key, &value);
+        if codec::unseal(key, &value).is_none() {
+            saved.unreadable.push(codec::name_of(key));
+            continue;
+        }
+        saved.copied += 1;
+        jobs.take(key, &value);
+        if !sequences.iter().any(|sequence| sequence == key) {
+            builder.put(key, &value)?;
         }
     }
-    for name in ["ids", "tokens"] {
-        let key = codec::meta_key(name);
-        if !numbers.contains(&key) {
-            builder.put(&key, &codec::encode_number(&key, FAR))?;
+    let missing = missing(old, log, &found.record());
+    for key in sequences {
+        let number = log.get(&key).and_then(|value| codec::decode_number(&key, &value));
+        let number = if missing.is_empty() { number } else { Some(number.unwrap_or(0).saturating_add(FAR)) };
+        if let Some(number) = number {
+            builder.put(&key, &codec::encode_number(&key, number))?;
         }
     }
-    saved.unreadable.extend(missing(old, &tree, seen));
-    // It reads from a copy of a damaged store: nothing of it is wanted any more.
-    super::tree::leak(tree);
-    let made = builder.finish()?;
-    Mark::create(new, Reading { store, generation: 1, sequence: made.record().sequence })?;
-    made.commit()?;
+    if !missing.is_empty() {
+        saved.unreadable.extend(missing);
+        saved.unreadable.extend(jobs.incomplete());
+    }
+    builder.finish()?.begin_store()?;
     Ok(saved)
 }
 
-/// What sled has left out without a word: behind damage in its log it takes what follows for never written.
-fn missing(old: &Path, tree: &Tree, seen: u64) -> Vec<String> {
-    let Some(said) = tree.get(KEY).ok().flatten().and_then(|sealed| Record::decode(&sealed)) else {
-        return vec!["the count of all records, so that nobody can tell how many are missing".to_owned()];
-    };
-    let mut lines = Vec::new();
-    let synced = Mark::open(old).map_or(0, |(_, reading)| reading.sequence);
-    if synced > said.sequence {
-        let batches = synced - said.sequence;
-        lines.push(format!("what was written last: {batches} batches of {synced}, whatever was in them"));
+/// The jobs of a store, by what there is of them. Taken in by ascending keys: bodies come first.
+#[derive(Default)]
+struct Jobs {
+    /// Of each job with a body, how many chunks of its payload are still to come.
+    bodies: BTreeMap<JobId, usize>,
+    /// Jobs of which there is something, but no body.
+    others: BTreeSet<JobId>,
+}
+
+impl Jobs {
+    fn take(&mut self, key: &[u8], value: &[u8]) {
+        let Some(id) = codec::id_of(key) else { return };
+        match key.get(..1) {
+            Some(codec::BODY) => {
+                let body = codec::Body::decode(key, value);
+                self.bodies.extend(body.map(|(body, _)| (id, codec::chunks(body.size))));
+            }
+            Some(codec::PIECE | codec::OVERLAY | codec::LINE) => match self.bodies.get_mut(&id) {
+                Some(left) if key.starts_with(codec::PIECE) => *left = left.saturating_sub(1),
+                Some(_) => {}
+                None => drop(self.others.insert(id)),
+            },
+            _ => {}
+        }
     }
-    if said.count > seen {
-        lines.push(format!("{} of {} records, which are not found", said.count - seen, said.count));
+
+    /// Those of which something is missing that is needed to do them.
+    fn incomplete(&self) -> impl Iterator<Item = String> {
+        let without_body = self.others.iter().map(|id| codec::name_of(&codec::job_key(codec::BODY, *id)));
+        let cut_short = self.bodies.iter().filter(|(_, left)| **left > 0);
+        without_body.chain(cut_short.map(|(id, left)| format!("the payload of job {id} (pieces missing: {left})")))
+    }
+}
+
+/// What is missing, or not as it was last; nothing where check record and mark agree with what was found.
+fn missing(old: &Path, log: &Log, found: &Record) -> Vec<String> {
+    let mut lines = Vec::new();
+    let said = log.get(KEY).as_deref().and_then(Record::decode);
+    match (said, Mark::open(old)) {
+        (None, _) => lines.push("the count of all records: nobody can tell how many are missing".to_owned()),
+        (_, Err(_)) => lines.push("the mark: nobody can tell whether what was written last is missing".to_owned()),
+        (Some(said), Ok((_, mark))) if mark.sequence > said.sequence => lines.push(format!(
+            "what was written last: {} batches of {}, whatever was in them",
+            mark.sequence - said.sequence,
+            mark.sequence
+        )),
+        _ => {}
+    }
+    match said {
+        Some(said) if said.count > found.count => {
+            lines.push(format!("{} of {} records, which are not found", said.count - found.count, said.count));
+        }
+        Some(said) if (said.count, said.sum) != (found.count, found.sum) => {
+            lines.push("some changes: of the records found, some are older than the last, or were deleted".to_owned());
+        }
+        _ => {}
+    }
+    if !lines.is_empty() {
+        lines.extend(log.losses().map(|loss| name_of(&loss)));
     }
     lines
 }
 
-/// Open a copy: as it is, else without its snapshot, from the log alone.
-fn open_somehow(scratch: &Path) -> Result<Arc<Tree>, Trouble> {
-    Tree::open(scratch, scratch).or_else(|_| {
-        for entry in fs::read_dir(scratch).map_err(Trouble::Io)?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with("snap.") {
-                fs::remove_file(entry.path()).map_err(Trouble::Io)?;
-            }
+fn name_of(loss: &Loss<'_>) -> String {
+    let Loss { bytes, keys } = loss;
+    let what = match keys {
+        None => "what it was about cannot be told".to_owned(),
+        Some(([], [])) => "it was about any of the records".to_owned(),
+        Some((from, [])) => format!("it was about what stands from {} on", codec::name_of(from)),
+        Some(([], to)) => format!("it was about what stands before {}", codec::name_of(to)),
+        Some((from, to)) => {
+            format!("it was about what stands from {} on, before {}", codec::name_of(from), codec::name_of(to))
         }
-        Tree::open(scratch, scratch)
-    })
-}
-
-/// The first place after `last` from which something can be read again, and what lies between.
-fn next_readable(tree: &Tree, last: &[u8]) -> Option<(Vec<u8>, String)> {
-    let mut step = 1;
-    while let Some(from) = key_after(last, step) {
-        if is_readable(tree, &from) {
-            // Somewhere in the last doubling the damage ends.
-            let (mut damaged, mut sound) = (step / 2, step);
-            while damaged + 1 < sound {
-                let middle = u64::midpoint(damaged, sound);
-                let reads = key_after(last, middle).is_some_and(|from| is_readable(tree, &from));
-                if reads { sound = middle } else { damaged = middle }
-            }
-            let from = key_after(last, sound)?;
-            return Some((from, format!("what stands after {}, up to {sound} numbers on", codec::name_of(last))));
-        }
-        step = step.checked_mul(2)?;
-    }
-    // Nothing more of this kind.
-    Some((successor(last.get(..1)?)?, format!("the rest after {}", codec::name_of(last))))
-}
-
-fn is_readable(tree: &Tree, from: &[u8]) -> bool {
-    // One record is enough to see.
-    tree.scan(from, None, &mut |_, _| Err(Error::Internal)).is_ok()
-}
-
-/// A key of the same kind, so many numbers on.
-fn key_after(key: &[u8], step: u64) -> Option<Vec<u8>> {
-    let (prefix, rest) = key.split_first()?;
-    let mut number = [0; 8];
-    for (place, byte) in number.iter_mut().zip(rest) {
-        *place = *byte;
-    }
-    let next = u64::from_be_bytes(number).checked_add(step)?;
-    Some([&[*prefix], next.to_be_bytes().as_slice()].concat())
+    };
+    format!("bytes {} to {} of its file: {what}", bytes.start, bytes.end)
 }

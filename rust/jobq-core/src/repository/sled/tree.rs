@@ -16,7 +16,7 @@ use crate::repository::Visit;
 use crate::sync;
 
 /// Bytes of one segment of sled's log.
-const SEGMENT: usize = 2 * 1024 * 1024;
+pub(super) const SEGMENT: usize = 2 * 1024 * 1024;
 /// At every level at most so many bytes of log lie between two syncs: sled uses a segment again on the strength of
 /// later ones, which must be on the disk by then. Up to a whole segment was safe.
 const UNSYNCED: u64 = SEGMENT as u64 / 4;

@@ -268,15 +268,10 @@ fn refuse_lost(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Make an empty store in an empty folder; the mark is there before the generation is, so that a generation without a
-/// mark is damage.
+/// Make an empty store in an empty folder.
 fn make_first(path: &Path) -> Result<(), Error> {
     let id = RandomState::new().hash_one((std::process::id(), path));
-    let made = Builder::begin(path, 1, Check::new(id, 1))?.finish()?;
-    Mark::create(path, Reading { store: id, generation: 1, sequence: made.record().sequence })?;
-    made.commit()?;
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    folder::sync(parent).map_err(|error| refused(path, "the folder around it cannot be synced", &error))
+    Builder::begin(path, 1, Check::new(id, 1))?.finish()?.begin_store()
 }
 
 /// sled would make a new `conf` where it is missing, and read the log with the wrong sizes.
