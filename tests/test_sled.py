@@ -224,6 +224,19 @@ def test_an_empty_folder_becomes_a_store(path: Path) -> None:
         svc.enqueue("t", b"")
 
 
+def test_a_closed_store_holds_no_file(path: Path) -> None:
+    """A volume could not be unmounted, or its space not be had back, while somebody still has the service."""
+    service = jobq.open(path)
+    service.enqueue("t", b"")
+    job = service.reserve_one("t", timeout=0)
+    service.close()
+    open_files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [file for file in open_files if file.startswith(str(path))] == []
+    assert job is not None
+    with pytest.raises(jobq.ServiceClosed):
+        job.done()
+
+
 def test_it_opens_again_five_hundred_times() -> None:
     """Whatever an open or a close leaks (a file, a lock, a thread) ends a service that restarts often."""
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .build import missing
+from .conftest import DISK, MIB
 from .effort import SEED
 from .journal import Call, read
 from .launch import DEADLINE, Zygote
@@ -20,25 +18,8 @@ from .supervisor import Case
 from .test_errors import assert_fail_stop
 from .verdicts import Death
 
-MIB = 1 << 20
-DISK = 64 * MIB
 ROOM = {"sled": (1, 6, 11, 13, 18, 24), "sqlite": (1, 3)}
 """MiB left at the start. A sled store needs about ten to be made."""
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small tmpfs."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() != 0:
-        missing("root, to mount a small file system")
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "jobq-test", str(place)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, timeout=10, check=False)
-    if mounted.returncode != 0:
-        missing(f"the right to mount ({mounted.stderr.strip()})")
-    yield place
-    subprocess.run(["umount", str(place)], check=True, timeout=10)
 
 
 def lives(calls: list[Call]) -> list[list[Call]]:

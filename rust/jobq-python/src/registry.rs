@@ -43,7 +43,7 @@ pub(crate) fn check_interpreter(py: Python<'_>) -> PyResult<()> {
 
 /// Refuse a repository that serves an open service.
 pub(crate) fn check_free(repository: &Bound<'_, PyAny>, role: &str) -> PyResult<()> {
-    drop(prune());
+    forget_closed();
     let used = services().iter().any(|open| open.repositories.iter().any(|other| other.is(repository)));
     if used {
         return Err(PyValueError::new_err(format!(
@@ -55,9 +55,14 @@ pub(crate) fn check_free(repository: &Bound<'_, PyAny>, role: &str) -> PyResult<
 
 /// Remember an open service.
 pub(crate) fn register(engine: &Arc<Engine<Payload>>, repositories: Vec<Py<PyAny>>) {
-    drop(prune());
+    forget_closed();
     let kept = engine.writes().then(|| Arc::clone(engine));
     services().push(Open { engine: Arc::downgrade(engine), repositories, _kept: kept });
+}
+
+/// Let go of the services that are closed, and of their repositories.
+pub(crate) fn forget_closed() {
+    drop(prune());
 }
 
 /// Forget the closed ones; returned to be dropped outside the lock.
@@ -83,7 +88,7 @@ pub(crate) fn _close_all(py: Python<'_>) {
             error.write_unraisable(py, None);
         }
     }
-    drop(prune());
+    forget_closed();
 }
 
 /// This process is a fork's child: the services in it are the parent's, and are never dropped here, as what they hold

@@ -316,7 +316,9 @@ impl PyJobService {
     /// No error when closed already. Called in a signal handler, it does not wait for the thread it interrupts.
     /// Runs at interpreter exit if you do not call it. In a forked child it does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        run(py, |caller| self.engine.close(caller))
+        let closed = run(py, |caller| self.engine.close(caller));
+        registry::forget_closed();
+        closed
     }
 
     /// Whether close() was called.

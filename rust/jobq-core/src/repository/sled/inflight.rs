@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -20,13 +21,15 @@ use super::fault::refused;
 use crate::error::Error;
 use crate::job::{JobId, Token};
 use crate::repository::{Held, KeptLease, LeaseTable};
+use crate::sync::Mutex;
 
 const ENTRY: usize = 32;
 
 /// The table of leases of a store.
 pub(super) struct Inflight {
     store: PathBuf,
-    file: File,
+    /// `None` once the store is closed: whoever held a job has given it back by then.
+    file: Mutex<Option<File>>,
 }
 
 impl Inflight {
@@ -40,7 +43,20 @@ impl Inflight {
             .mode(0o600)
             .open(store.join("inflight"))
             .map_err(|error| refused(store, "its table of leases cannot be opened", &error))?;
-        Ok(Self { store: store.to_owned(), file })
+        Ok(Self { store: store.to_owned(), file: Mutex::new(Some(file)) })
+    }
+
+    /// Let the file go; what is written from here on is for nobody.
+    pub(super) fn close(&self) {
+        if let Ok(mut file) = self.file.lock() {
+            *file = None;
+        }
+    }
+
+    fn with_file(&self, what: &str, act: impl FnOnce(&File) -> io::Result<()>) -> Result<(), Error> {
+        let file = self.file.lock().map_err(|_| Error::Internal)?;
+        let done = file.as_ref().map_or(Ok(()), act);
+        done.map_err(|error| refused(&self.store, &format!("its table of leases cannot be {what}"), &error))
     }
 }
 
@@ -86,7 +102,7 @@ impl LeaseTable for Inflight {
     }
 
     fn clear(&self) -> Result<(), Error> {
-        self.file.set_len(0).map_err(|error| refused(&self.store, "its table of leases cannot be cleared", &error))
+        self.with_file("cleared", |file| file.set_len(0))
     }
 }
 
@@ -97,8 +113,6 @@ impl Inflight {
             return Ok(());
         }
         let at = u64::from(*place) * ENTRY as u64;
-        self.file
-            .write_all_at(bytes, at)
-            .map_err(|error| refused(&self.store, "its table of leases cannot be written", &error))
+        self.with_file("written", |file| file.write_all_at(bytes, at))
     }
 }

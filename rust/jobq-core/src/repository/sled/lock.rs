@@ -1,7 +1,7 @@
 //! Who has a store: one service of one process. The lock file holds its pid and since when.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,24 +15,31 @@ pub(super) struct Lock(File);
 impl Lock {
     /// Take it, and say who has it.
     pub(super) fn take(store: &Path) -> Result<Self, Error> {
-        let Self(mut file) = Self::take_silently(store)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(store.join("lock"))
+            .map_err(|error| unopened(store, &error))?;
+        let Self(mut file) = Self::of(store, file)?;
         let text = format!("{} {}\n", std::process::id(), utc_now());
         // A full disk keeps nobody out: the lock holds without the name of its owner.
         let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
         Ok(Self(file))
     }
 
-    /// Take it without a trace.
-    pub(super) fn take_silently(store: &Path) -> Result<Self, Error> {
-        let path = store.join("lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| refused(store, "its lock file cannot be opened", &error))?;
+    /// Take it without a trace, where nothing may be written too; `None` where nobody ever had it.
+    pub(super) fn take_to_read(store: &Path) -> Result<Option<Self>, Error> {
+        match File::open(store.join("lock")) {
+            Ok(file) => Self::of(store, file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unopened(store, &error)),
+        }
+    }
+
+    fn of(store: &Path, mut file: File) -> Result<Self, Error> {
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(locked(store, &mut file)),
@@ -45,6 +52,10 @@ impl Lock {
         // It cannot fail for a file that is locked; closing the file would do it too.
         let _ = self.0.unlock();
     }
+}
+
+fn unopened(store: &Path, error: &io::Error) -> Error {
+    refused(store, "its lock file cannot be opened", error)
 }
 
 fn locked(store: &Path, file: &mut File) -> Error {

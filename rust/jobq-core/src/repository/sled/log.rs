@@ -123,7 +123,7 @@ impl Log {
         let mut log = Self { file, values: BTreeMap::new(), leaves: HashMap::new(), gaps: Vec::new(), messages: 0 };
         let end = segments.last_key_value().map_or(0, |(&number, &at)| {
             let last = Messages::of(number, &read(&log.file, at, length)).last();
-            number * SEGMENT as u64 + last.map_or(0, |message| message.body.end as u64)
+            number.saturating_mul(SEGMENT as u64).saturating_add(last.map_or(0, |message| message.body.end as u64))
         });
         for (number, at) in segments {
             let segment = read(&log.file, at, length);

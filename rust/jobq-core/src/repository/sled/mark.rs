@@ -42,16 +42,13 @@ pub(super) struct Mark {
 impl Mark {
     /// Open it, and read it; a generation that has none is damaged.
     pub(super) fn open(store: &Path) -> Result<(Self, Reading), Error> {
-        let file = match OpenOptions::new().read(true).write(true).open(store.join("mark")) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(corrupt(store, "its mark is missing")),
-            Err(error) => return Err(refused(store, "its mark cannot be opened", &error)),
-        };
-        let readings: Vec<(u64, Reading)> =
-            (0..2).filter_map(|slot| read(&file, slot).map(|reading| (slot, reading))).collect();
-        let last = readings.into_iter().max_by_key(|(_, reading)| (reading.sequence, reading.generation));
-        let Some((slot, reading)) = last else { return Err(corrupt(store, "its mark cannot be read")) };
+        let (file, slot, reading) = last_of(store, OpenOptions::new().read(true).write(true))?;
         Ok((Self { file, turn: slot + 1, synced: Instant::now() }, reading))
+    }
+
+    /// Only read it.
+    pub(super) fn look(store: &Path) -> Result<Reading, Error> {
+        last_of(store, OpenOptions::new().read(true)).map(|(_, _, reading)| reading)
     }
 
     /// Make one, with both slots the same, and see it on the disk.
@@ -83,6 +80,20 @@ impl Mark {
             self.synced = Instant::now();
         }
         Ok(())
+    }
+}
+
+/// The file, and which of its slots has the last reading.
+fn last_of(store: &Path, options: &OpenOptions) -> Result<(File, u64, Reading), Error> {
+    let file = options.open(store.join("mark")).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => corrupt(store, "its mark is missing"),
+        _ => refused(store, "its mark cannot be opened", &error),
+    })?;
+    let readings = (0..2).filter_map(|slot| read(&file, slot).map(|reading| (slot, reading)));
+    let last = readings.max_by_key(|(_, reading)| (reading.sequence, reading.generation));
+    match last {
+        Some((slot, reading)) => Ok((file, slot, reading)),
+        None => Err(corrupt(store, "its mark cannot be read")),
     }
 }
 

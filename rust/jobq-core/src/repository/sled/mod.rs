@@ -283,6 +283,7 @@ impl Repository for Sled {
         if let Ok(mut reader) = self.reader.lock() {
             *reader = None;
         }
+        self.inflight.close();
         match std::mem::replace(&mut *state, State::Closed) {
             State::Open { mut work, lock } => {
                 let synced = match self.description.purpose {

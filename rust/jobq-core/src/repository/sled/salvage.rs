@@ -40,11 +40,13 @@ pub fn salvage(old: &Path, new: &Path, step: &Step<'_>) -> Result<Salvaged, Erro
         return Err(unusable(new, "is there already: name a folder that is not"));
     }
     // Only locked, so that no service changes it meanwhile.
-    let lock = Lock::take_silently(old)?;
+    let lock = Lock::take_to_read(old)?;
     let saved = File::open(folder::generation(old, generation).join("db"))
         .map_err(|error| refused(old, "its file cannot be opened", &error))
         .and_then(|file| copy(&Log::read(file, step)?, old, new));
-    lock.release();
+    if let Some(lock) = lock {
+        lock.release();
+    }
     saved
 }
 
@@ -120,10 +122,10 @@ impl Jobs {
 fn missing(old: &Path, log: &Log, found: &Record) -> Vec<String> {
     let mut lines = Vec::new();
     let said = log.get(KEY).as_deref().and_then(Record::decode);
-    match (said, Mark::open(old)) {
+    match (said, Mark::look(old)) {
         (None, _) => lines.push("the count of all records: nobody can tell how many are missing".to_owned()),
         (_, Err(_)) => lines.push("the mark: nobody can tell whether what was written last is missing".to_owned()),
-        (Some(said), Ok((_, mark))) if mark.sequence > said.sequence => lines.push(format!(
+        (Some(said), Ok(mark)) if mark.sequence > said.sequence => lines.push(format!(
             "what was written last: {} batches of {}, whatever was in them",
             mark.sequence - said.sequence,
             mark.sequence

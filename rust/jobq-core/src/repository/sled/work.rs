@@ -262,8 +262,8 @@ pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 /// A mark of more than creation writes is that of a store that had records: without its generation it is no folder to
 /// begin in.
 fn refuse_lost(path: &Path) -> Result<(), Error> {
-    match Mark::open(path) {
-        Ok((_, reading)) if reading.sequence > 1 => Err(corrupt(path, "the folder of its database is missing")),
+    match Mark::look(path) {
+        Ok(reading) if reading.sequence > 1 => Err(corrupt(path, "the folder of its database is missing")),
         _ => Ok(()),
     }
 }
