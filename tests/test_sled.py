@@ -230,8 +230,8 @@ def test_a_closed_store_holds_no_file(path: Path) -> None:
     service.enqueue("t", b"")
     job = service.reserve_one("t", timeout=0)
     service.close()
-    open_files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    assert [file for file in open_files if file.startswith(str(path))] == []
+    open_files = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert [file for file in open_files if file.is_relative_to(path)] == []
     assert job is not None
     with pytest.raises(jobq.ServiceClosed):
         job.done()
