@@ -45,10 +45,21 @@ pub enum Error {
 pub struct StoreFault {
     /// Of which kind.
     pub kind: StoreFaultKind,
-    /// The store's directory.
+    /// The store's directory; empty where that is not known.
     pub path: String,
     /// What was asked, what was found, the way out; it names the path.
     pub text: String,
+}
+
+impl StoreFault {
+    /// The system's error number, where there is one.
+    #[must_use]
+    pub const fn errno(&self) -> Option<i32> {
+        match self.kind {
+            StoreFaultKind::Unusable { errno } | StoreFaultKind::Stuck { errno } => errno,
+            StoreFaultKind::Locked { .. } | StoreFaultKind::Corrupt => None,
+        }
+    }
 }
 
 /// The kinds of [`StoreFault`].
@@ -63,6 +74,11 @@ pub enum StoreFaultKind {
     Corrupt,
     /// It is not there, no store, or the system refused something.
     Unusable {
+        /// The system's error number, where there is one.
+        errno: Option<i32>,
+    },
+    /// The same, and something of the store is still in use by this process: only another one can open it.
+    Stuck {
         /// The system's error number, where there is one.
         errno: Option<i32>,
     },
@@ -169,10 +185,15 @@ impl fmt::Display for Error {
                  let the method return first",
             ),
             Self::Repository(cause) | Self::Interrupted(cause) => cause.fmt(f),
-            Self::Failed(cause) => write!(
-                f,
-                "the repository failed and nothing is accepted any more ({cause}): close this service and open it again"
-            ),
+            Self::Failed(cause) => {
+                let way_out = match cause.downcast_ref::<Self>() {
+                    Some(Self::Store(fault)) if matches!(fault.kind, StoreFaultKind::Stuck { .. }) => {
+                        "restart this process"
+                    }
+                    _ => "close this service and open it again",
+                };
+                write!(f, "the repository failed and nothing is accepted any more ({cause}): {way_out}")
+            }
             Self::Internal => f.write_str(
                 "a defect of jobq: an operation broke off half way and the service refuses further work; \
                  close it and open it again",

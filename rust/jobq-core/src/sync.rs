@@ -81,6 +81,11 @@ impl Number {
         self.0.store(value, Ordering::Release);
     }
 
+    /// Its value; while that is 0, it becomes this one.
+    pub fn get_or_set(&self, value: u64) -> u64 {
+        self.0.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire).map_or_else(|there| there, |_| value)
+    }
+
     /// Add to it; returns the value before.
     pub fn add(&self, more: u64) -> u64 {
         self.0.fetch_add(more, Ordering::AcqRel)

@@ -411,6 +411,33 @@ fn r4_a_write_that_hangs_has_failed() {
     });
 }
 
+/// A compaction may take as long as it takes: who waits for a write behind it waits on (design 6).
+#[test]
+fn r4_a_long_compaction_is_no_write_that_hangs() {
+    within_patience(|| {
+        let (clock, store) = (manual(), Paced::new(Ack::Synced));
+        let engine = open_with(&clock, &store, |config| config.patience = std::time::Duration::from_millis(50));
+        let (gate, told) = store.store.hold_compactions();
+        let compacting = {
+            let engine = Arc::clone(&engine);
+            start(Sleep::default(), move |_| engine.compact(&Thread))
+        };
+        told.recv_timeout(PATIENCE).unwrap();
+        let posting = {
+            let engine = Arc::clone(&engine);
+            start(Sleep::default(), move |sleep| {
+                engine.enqueue(sleep, MAIL, Bytes::from(vec![]), 0, Schedule::Now, None)
+            })
+        };
+        // It looks six times in the span that a write may take: here for three of them.
+        let posting = (0..18).fold(posting, |posting, _| posting.until_asleep());
+        gate.open();
+        assert_eq!(compacting.result().unwrap(), 7);
+        posting.result().unwrap();
+        engine.close(&Thread).unwrap();
+    });
+}
+
 /// With volatile jobs nobody waits for the disk but who pauses (R6); the counts follow by themselves.
 #[test]
 fn r6_of_topics_alone_only_a_pause_is_waited_for() {

@@ -125,25 +125,42 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
         Error::Closed(_) => ServiceClosed::new_err(text),
         Error::Reentered => PyRuntimeError::new_err(text),
         Error::Repository(cause) | Error::Interrupted(cause) => unwrap(py, cause, &text),
-        Error::Failed(cause) => {
-            let failed = RepositoryFailed::new_err(text);
-            if let Some(raised) = cause.downcast_ref::<Raised>() {
-                failed.set_cause(py, Some(raised.0.clone_ref(py)));
-            }
-            failed
-        }
+        Error::Failed(cause) => failed(py, cause, text),
         Error::Corrupt(_) => RepositoryCorrupt::new_err(text),
         Error::Store(fault) => store_fault(fault),
         Error::Internal => InternalError::new_err(text),
     }
 }
 
+/// With the path, the system's number and the exception of the first error, as far as it has them.
+fn failed(py: Python<'_>, cause: &Foreign, text: String) -> PyErr {
+    let first = cause.downcast_ref::<Error>();
+    let (path, errno) = match first {
+        Some(Error::Store(fault)) => (path_of(fault), fault.errno()),
+        _ => (None, None),
+    };
+    let failed = RepositoryFailed::new_err((text, path, errno));
+    let raised = match (cause.downcast_ref::<Raised>(), first) {
+        (Some(raised), _) => Some(raised.0.clone_ref(py)),
+        (None, Some(first)) => Some(raise(py, first)),
+        (None, None) => None,
+    };
+    failed.set_cause(py, raised);
+    failed
+}
+
+fn path_of(fault: &StoreFault) -> Option<String> {
+    Some(fault.path.clone()).filter(|path| !path.is_empty())
+}
+
 fn store_fault(fault: &StoreFault) -> PyErr {
-    let (text, path) = (fault.text.clone(), fault.path.clone());
+    let (text, path) = (fault.text.clone(), path_of(fault));
     match fault.kind {
         StoreFaultKind::Locked { pid } => RepositoryLocked::new_err((text, path, pid)),
         StoreFaultKind::Corrupt => RepositoryCorrupt::new_err((text, path)),
-        StoreFaultKind::Unusable { errno } => RepositoryError::new_err((text, path, errno)),
+        StoreFaultKind::Unusable { errno } | StoreFaultKind::Stuck { errno } => {
+            RepositoryError::new_err((text, path, errno))
+        }
     }
 }
 

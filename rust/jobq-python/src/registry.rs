@@ -56,7 +56,7 @@ pub(crate) fn check_free(repository: &Bound<'_, PyAny>, role: &str) -> PyResult<
 /// Remember an open service.
 pub(crate) fn register(engine: &Arc<Engine<Payload>>, repositories: Vec<Py<PyAny>>) {
     forget_closed();
-    let kept = engine.writes().then(|| Arc::clone(engine));
+    let kept = engine.remembers().then(|| Arc::clone(engine));
     services().push(Open { engine: Arc::downgrade(engine), repositories, _kept: kept });
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn forget_closed() {
 
 /// Forget the closed ones; returned to be dropped outside the lock.
 fn prune() -> Vec<Open> {
-    let is_over = |open: &mut Open| open.engine.upgrade().is_none_or(|engine| engine.is_closed());
+    let is_over = |open: &mut Open| open.engine.upgrade().is_none_or(|engine| engine.has_ended());
     services().extract_if(.., is_over).collect()
 }
 

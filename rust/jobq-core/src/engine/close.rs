@@ -10,7 +10,7 @@ use super::{Caller, Engine, Keep, wake};
 use crate::error::{Closed, Error};
 use crate::repository::Change;
 use crate::repository::codec::{encode_number, meta_key};
-use crate::repository::committer::Turn;
+use crate::repository::committer::{SLICES, Turn};
 use crate::repository::stores::Stores;
 use crate::sync::{self, Parker};
 
@@ -103,6 +103,11 @@ impl<P: Payload> Engine<P> {
         matches!(self.enter(), Err(Error::Closed(Closed::Closed | Closed::Forked)))
     }
 
+    /// Whether a close is over: nothing will call the repositories any more.
+    pub fn has_ended(&self) -> bool {
+        sync::generation() != self.generation || self.state.lock_anyway().closing == Closing::Done
+    }
+
     /// Write what is queued, close the repositories, free the memory.
     pub(super) fn finish_close(&self, caller: &impl Caller) -> Result<(), Error> {
         // Also when a repository panics: the others that close are not left waiting, and it is closed.
@@ -137,10 +142,10 @@ impl<P: Payload> Engine<P> {
             let Some(journal) = state.journal.as_mut() else { return Some(Stores { jobs: None, topics: None }) };
             match journal.ask_turn(sync::this_thread()) {
                 Turn::Mine => return Some(journal.stores.clone()),
-                Turn::Wait(..) if self.is_hung(journal) => return None,
+                Turn::Wait(..) if journal.is_hung(Instant::now(), self.patience) => return None,
                 Turn::Wait(parker, seen) => {
                     drop(state);
-                    caller.detached(|| parker.wait(seen, Instant::now().checked_add(self.patience)));
+                    caller.detached(|| parker.wait(seen, Instant::now().checked_add(self.patience / SLICES)));
                 }
             }
         }

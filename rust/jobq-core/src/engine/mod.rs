@@ -134,6 +134,11 @@ impl<P: Payload> Engine<P> {
         self.writes
     }
 
+    /// Whether either role remembers.
+    pub fn remembers(&self) -> bool {
+        self.state.lock_anyway().journal.is_some()
+    }
+
     /// Whether calls are taken.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::record::Payload;
 use super::state::{Closing, State};
 use super::{Caller, Engine, Keep, Thread, wake};
-use crate::error::{Closed, Error, Foreign};
-use crate::repository::committer::{Goal, Group, Journal, LINGER, Rest, Turn};
+use crate::error::{Closed, Error, Foreign, StoreFault, StoreFaultKind};
+use crate::repository::committer::{Goal, Group, Journal, LINGER, Rest, SLICES, Turn};
 use crate::repository::stores::{Durability, Stores};
 use crate::repository::{Ack, Pace};
 use crate::sync::{self, Guard, Parker, Woken};
@@ -110,32 +110,26 @@ impl<P: Payload> Engine<P> {
             if journal.is_reached(goal) {
                 return Ok(());
             }
-            if self.is_hung(journal) {
+            let now = Instant::now();
+            if journal.is_hung(now, self.patience) {
                 state.fail(&self.hung());
                 Self::leave_waiting(state);
                 continue;
             }
-            // No longer than the writer may: it may have begun later than this call did to wait.
-            let left = journal.since.map_or(self.patience, |since| self.patience.saturating_sub(since.elapsed()));
             let (parker, seen) = journal.await_goal(goal);
             Self::leave_waiting(state);
-            if caller.detached(|| parker.wait(seen, Instant::now().checked_add(left))) == Woken::Signal {
+            if caller.detached(|| parker.wait(seen, now.checked_add(self.patience / SLICES))) == Woken::Signal {
                 caller.interrupted()?;
             }
         }
     }
 
-    /// Whether the writer has been at one piece of work for too long.
-    pub(super) fn is_hung(&self, journal: &Journal) -> bool {
-        self.has_writer && journal.since.is_some_and(|since| since.elapsed() >= self.patience)
-    }
-
-    /// What is told then.
+    /// What is told when a write hangs.
     pub(super) fn hung(&self) -> Error {
         let span = self.patience.as_secs_f64();
-        Error::Failed(Arc::new(Error::Invalid(format!(
-            "a write has not ended within {span} s, and the store stays in use by this process: restart it"
-        ))))
+        let text = format!("a write has not ended within {span} s, and the store is still in use by this process");
+        let fault = StoreFault { kind: StoreFaultKind::Stuck { errno: None }, path: String::new(), text };
+        Error::Failed(Arc::new(Error::Store(Box::new(fault))))
     }
 
     /// A repository failed outside a turn: nothing is accepted any more.
@@ -187,7 +181,6 @@ impl<P: Payload> Engine<P> {
             match journal.ask_turn(sync::this_thread()) {
                 Turn::Mine => {
                     let stores = journal.stores.clone();
-                    journal.since = Some(Instant::now());
                     break (stores, prepare(&mut state));
                 }
                 Turn::Wait(parker, seen) => {
@@ -327,8 +320,10 @@ impl<P: Payload> State<P> {
 
     /// The next piece of work: the oldest group, or a sync when there is none.
     fn next_work(&mut self) -> Work {
-        let is_due = self.are_topics_due(Instant::now());
-        let Some(journal) = &self.journal else { return Work::Sync(0) };
+        let now = Instant::now();
+        let is_due = self.are_topics_due(now);
+        let Some(journal) = &mut self.journal else { return Work::Sync(0) };
+        journal.begin(now);
         if !journal.is_pending() && !is_due {
             return Work::Sync(journal.committed);
         }

@@ -23,6 +23,9 @@ const CHANGE: usize = 64;
 /// How long changes that nobody waits for are collected; half of what a kill may take at [`Ack::Queued`].
 pub const LINGER: Duration = Duration::from_millis(50);
 
+/// In so many slices of the time that a write may take those who wait for it look whether it still does.
+pub const SLICES: u32 = 6;
+
 /// Changes that are written together, and what follows once they are.
 #[derive(Debug, Default)]
 pub struct Group {
@@ -106,8 +109,9 @@ pub struct Journal {
     pub entered: u64,
     /// What ended it: nothing is written any more.
     pub failed: Option<Foreign>,
-    /// Since when the repositories have been at one piece of work.
-    pub since: Option<Instant>,
+    since: Option<Instant>,
+    /// When somebody last asked how long that has been.
+    asked: Instant,
     /// When the last sync was over.
     pub synced_at: Instant,
     /// When records of topics were last written.
@@ -137,6 +141,7 @@ impl Journal {
             entered: 0,
             failed: None,
             since: None,
+            asked: now,
             synced_at: now,
             topics_at: now,
             topics_now: false,
@@ -277,6 +282,21 @@ impl Journal {
         }
     }
 
+    /// The writer begins a write, which must end in time.
+    pub fn begin(&mut self, now: Instant) {
+        self.since = Some(now);
+    }
+
+    /// Whether the write under way has taken too long. Everybody who waits for it asks once in a [`SLICES`]th of that
+    /// time; where nobody did for longer, nobody waited or the whole process stood still, and that time does not count.
+    pub fn is_hung(&mut self, now: Instant, patience: Duration) -> bool {
+        let Some(since) = self.since else { return false };
+        let unasked = now.saturating_duration_since(self.asked.max(since)).saturating_sub(2 * patience / SLICES);
+        let since = since + unasked;
+        (self.since, self.asked) = (Some(since), now);
+        now.saturating_duration_since(since) >= patience
+    }
+
     /// Wait for a goal: here, for an event, looked at when it had this many.
     pub fn await_goal(&mut self, goal: Goal) -> (Arc<Parker>, u32) {
         if let Goal::Synced(upto) = goal {
@@ -284,6 +304,7 @@ impl Journal {
         }
         let parker = Parker::of_this_thread();
         let seen = parker.events();
+        self.goals.retain(|(_, other)| !Arc::ptr_eq(other, &parker));
         self.goals.push((goal, Arc::clone(&parker)));
         (parker, seen)
     }
@@ -375,5 +396,33 @@ impl Drop for Journal {
         if let Some(writer) = &self.writer {
             writer.parker.notify();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_hangs_while_somebody_waits_for_it_and_the_process_runs() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let patience = Duration::from_secs(30);
+        let mut journal = Journal::new(Stores { jobs: None, topics: None }, start);
+        assert!(!journal.is_hung(at(1_000), patience), "nothing is written");
+        journal.begin(at(1_000));
+        for second in (1_000..1_030).step_by(5) {
+            assert!(!journal.is_hung(at(second), patience));
+        }
+        assert!(journal.is_hung(at(1_030), patience));
+        journal.begin(at(2_000));
+        assert!(!journal.is_hung(at(2_003), patience));
+        // The process was stopped for an hour.
+        for second in (5_603..5_620).step_by(5) {
+            assert!(!journal.is_hung(at(second), patience));
+        }
+        assert!(journal.is_hung(at(5_623), patience));
+        journal.give_turn();
+        assert!(!journal.is_hung(at(9_000), patience));
     }
 }

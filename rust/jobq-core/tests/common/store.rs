@@ -27,6 +27,7 @@ struct Inner {
     gets: usize,
     closes: usize,
     hook: Option<Hook>,
+    compaction: Option<Hook>,
     /// Whether a load fails.
     unreadable: bool,
     /// What the service did that the trait's page forbids.
@@ -88,6 +89,19 @@ impl Store {
             Ok(())
         });
         gate
+    }
+
+    /// Have each compaction from now on wait at a gate; it tells when it is there.
+    pub(crate) fn hold_compactions(&self) -> (Arc<Gate>, Receiver<()>) {
+        let gate = Gate::new();
+        let (tell, told) = channel();
+        let (tell, door) = (Mutex::new(tell), Arc::clone(&gate));
+        self.inner.lock().unwrap().compaction = Some(Arc::new(move |_| {
+            tell.lock().unwrap().send(()).unwrap();
+            door.pass();
+            Ok(())
+        }));
+        (gate, told)
     }
 
     /// Refuse to be loaded from now on.
@@ -174,7 +188,8 @@ impl Repository for Store {
     }
 
     fn compact(&self) -> Result<u64, Error> {
-        drop(self.used());
+        let hook = self.used().compaction.clone();
+        hook.map_or(Ok(()), |hook| hook(1))?;
         Ok(7)
     }
 

@@ -30,17 +30,24 @@ pub(super) fn unusable(path: &Path, text: &str) -> Error {
 
 /// What the system refused.
 pub(super) fn refused(path: &Path, what: &str, error: &io::Error) -> Error {
-    let way_out =
-        if is_full(error) { ": the disk is full; make room, close this service and open it again" } else { "" };
+    let way_out = if is_full(error) { "; make room on the disk" } else { "" };
     fault(
-        StoreFaultKind::Unusable { errno: error.raw_os_error().or_else(|| is_full(error).then_some(FULL)) },
+        StoreFaultKind::Unusable { errno: error.raw_os_error() },
         path,
         format!("'{}': {what}: {error}{way_out}", path.display()),
     )
 }
 
-/// The error number of a full disk, which sled does not pass on.
-const FULL: i32 = 28;
+/// The same of a store that sled may still be writing to.
+pub(super) fn stuck(error: Error) -> Error {
+    match error {
+        Error::Store(fault) => {
+            let kind = StoreFaultKind::Stuck { errno: fault.errno() };
+            Error::Store(Box::new(StoreFault { kind, ..*fault }))
+        }
+        other => other,
+    }
+}
 
 /// Whether the disk, or the user's part of it, is full.
 pub(super) fn is_full(error: &io::Error) -> bool {

@@ -30,7 +30,7 @@ pub(super) struct Found {
     pub(super) generations: Vec<u64>,
     /// Generations that were being made.
     pub(super) unfinished: Vec<PathBuf>,
-    /// The first name that is not ours.
+    /// A name that is not ours.
     pub(super) foreign: Option<String>,
 }
 
@@ -72,9 +72,12 @@ pub(super) fn prepare(store: &Path, create: bool) -> Result<(), Error> {
     })
 }
 
+/// The system's number of what does not exist.
+const ABSENT: i32 = 2;
+
 /// There is no store.
 pub(super) fn missing(store: &Path) -> Error {
-    refused(store, "there is no store", &io::Error::from(io::ErrorKind::NotFound))
+    refused(store, "there is no store", &io::Error::from_raw_os_error(ABSENT))
 }
 
 /// Look into the folder.
@@ -97,6 +100,13 @@ pub(super) fn look(store: &Path) -> Result<Found, Error> {
         Ok(found)
     };
     read().map_err(|error| refused(store, "it cannot be read", &error))
+}
+
+/// Have the name of a store on the disk.
+pub(super) fn sync_around(store: &Path) -> Result<(), Error> {
+    let absolute = std::path::absolute(store);
+    let around = absolute.as_deref().ok().and_then(Path::parent).unwrap_or(Path::new("/"));
+    sync(around).map_err(|error| refused(store, "the folder around it cannot be synced", &error))
 }
 
 /// Have the names in a folder on the disk.

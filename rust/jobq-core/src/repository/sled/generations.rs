@@ -95,8 +95,7 @@ impl Made<'_> {
         let (path, record) = (self.store, self.record());
         Mark::create(path, Reading { store: record.store, generation: self.number, sequence: record.sequence })?;
         self.commit()?;
-        let parent = path.parent().unwrap_or(Path::new("/"));
-        folder::sync(parent).map_err(|error| refused(path, "the folder around it cannot be synced", &error))
+        folder::sync_around(path)
     }
 
     /// Give it its name: from here on it is the store.

@@ -1,13 +1,17 @@
-//! Who has a store: one service of one process. The lock file holds its pid and since when.
+//! Who has a store: one service of one process. The lock file says who, a line each: pid, since when, the process's own
+//! number (in another container the same pid may be another process), and [`STUCK`] where a call failed. It is empty
+//! while nobody has it.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::fault::{fault, refused, unusable};
 use crate::error::{Error, StoreFaultKind};
+use crate::sync::Number;
 
 /// The lock on a store, held until [`Lock::release`].
 pub(super) struct Lock(File);
@@ -23,11 +27,20 @@ impl Lock {
             .mode(0o600)
             .open(store.join("lock"))
             .map_err(|error| unopened(store, &error))?;
-        let Self(mut file) = Self::of(store, file)?;
-        let text = format!("{} {}\n", std::process::id(), utc_now());
+        let lock = Self::of(store, file)?;
+        lock.say(&format!("{}\n{}\n{}\n", std::process::id(), utc_now(), this_process()));
+        Ok(lock)
+    }
+
+    fn say(&self, text: &str) {
         // A full disk keeps nobody out: the lock holds without the name of its owner.
-        let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
-        Ok(Self(file))
+        let _ = self.0.set_len(0).and_then(|()| self.0.write_all_at(text.as_bytes(), 0));
+    }
+
+    /// Never let it go while this process lives, because sled may still be at work in it.
+    pub(super) fn keep_for_ever(self) {
+        self.say(&format!("{}\n{}\n{}\n{STUCK}\n", std::process::id(), utc_now(), this_process()));
+        std::mem::forget(self);
     }
 
     /// Take it without a trace, where nothing may be written too; `None` where nobody ever had it.
@@ -49,9 +62,19 @@ impl Lock {
 
     /// Let others have the store. Done by hand: a forked child shares the lock, and may live on.
     pub(super) fn release(self) {
+        let _ = self.0.set_len(0);
         // It cannot fail for a file that is locked; closing the file would do it too.
         let _ = self.0.unlock();
     }
+}
+
+/// The last line of the lock file of a store that failed and is still in use.
+const STUCK: &str = "failed";
+
+/// What tells this process from others of the same pid, which see each other's files but not each other.
+fn this_process() -> u64 {
+    static NUMBER: Number = Number::new(0);
+    NUMBER.get_or_set(RandomState::new().hash_one(SystemTime::now()) | 1)
 }
 
 fn unopened(store: &Path, error: &io::Error) -> Error {
@@ -62,15 +85,24 @@ fn locked(store: &Path, file: &mut File) -> Error {
     let mut text = String::new();
     // Whoever holds the lock may just be writing it.
     let _ = file.read_to_string(&mut text);
-    let mut words = text.trim_end().splitn(2, ' ');
-    let pid = words.next().and_then(|word| word.parse::<u32>().ok());
+    let mut lines = text.lines();
+    let pid = lines.next().and_then(|line| line.parse::<u32>().ok());
+    let (since, process, state) = (lines.next(), lines.next(), lines.next());
+    let is_here = pid == Some(std::process::id()) && process == Some(&this_process().to_string());
     let shown = store.display();
-    let text = match (pid, words.next()) {
-        (Some(pid), _) if pid == std::process::id() => format!(
+    let text = match (pid, since, state) {
+        (_, _, Some(STUCK)) if is_here => format!(
+            "'{shown}' failed in this process, where it may still be in use although its service was closed: restart \
+             this process"
+        ),
+        _ if is_here => format!(
             "'{shown}' is open in this process already; a store serves one service: pass one object for both roles, \
              or close the other service first"
         ),
-        (Some(pid), Some(since)) => format!(
+        (Some(pid), Some(since), Some(STUCK)) => {
+            format!("'{shown}' failed in process {pid} at {since}, where it may still be in use: end that process.")
+        }
+        (Some(pid), Some(since), _) => format!(
             "'{shown}' is open in process {pid} since {since}; a store has one owner. Stop that process, or do the \
              work in it."
         ),

@@ -37,7 +37,7 @@ pub use salvage::{Salvaged, salvage};
 use super::{Ack, Change, LeaseTable, Pace, Repository, Visit};
 use crate::error::Error;
 use crate::sync::{self, Mutex, Number};
-use fault::{refused, unusable};
+use fault::{refused, stuck, unusable};
 use inflight::Inflight;
 use lock::Lock;
 use tree::{Tree, Trouble};
@@ -176,11 +176,12 @@ impl Sled {
         match work(open) {
             Ok(value) => Ok(value),
             Err(failure) => {
-                self.fail(&mut state, &failure);
-                Err(match failure {
+                let is_released = self.fail(&mut state, &failure);
+                let error = match failure {
                     Failure::Told(error) => error,
                     Failure::Applying(trouble) | Failure::Later(trouble) => self.told(what, trouble),
-                })
+                };
+                Err(if is_released { error } else { stuck(error) })
             }
         }
     }
@@ -193,9 +194,10 @@ impl Sled {
     }
 
     /// Nothing is done with the store any more. After a failed batch the database is leaked: flushed or dropped it
-    /// would make half the batch durable. On a full disk it is dropped, as the disk takes no half either.
-    fn fail(&self, state: &mut State, failure: &Failure) {
-        let State::Open { work, lock } = std::mem::replace(state, State::Closed) else { return };
+    /// would make half the batch durable. On a full disk it is dropped, as the disk takes no half either. Whether sled
+    /// has let go of its file.
+    fn fail(&self, state: &mut State, failure: &Failure) -> bool {
+        let State::Open { work, lock } = std::mem::replace(state, State::Closed) else { return true };
         if let Ok(mut reader) = self.reader.lock() {
             *reader = None;
         }
@@ -208,6 +210,7 @@ impl Sled {
             _ => tree.drop_at_leisure().is_ok(),
         };
         *state = State::Failed { lock, is_released };
+        is_released
     }
 }
 
@@ -304,7 +307,7 @@ impl Repository for Sled {
             }
             State::Failed { lock, is_released: false } => {
                 // sled may still write to the file: no other service of this process must have it.
-                std::mem::forget(lock);
+                lock.keep_for_ever();
                 Ok(())
             }
             State::Closed => Ok(()),

@@ -39,6 +39,10 @@ pub fn salvage(old: &Path, new: &Path, step: &Step<'_>) -> Result<Salvaged, Erro
     if new.exists() {
         return Err(unusable(new, "is there already: name a folder that is not"));
     }
+    let inside = |error| refused(new, "it cannot be told where that is", &error);
+    if std::path::absolute(new).map_err(inside)?.starts_with(std::path::absolute(old).map_err(inside)?) {
+        return Err(unusable(new, "lies in the old store, which must stay as it is: name a folder elsewhere"));
+    }
     // Only locked, so that no service changes it meanwhile.
     let lock = Lock::take_to_read(old)?;
     let saved = File::open(folder::generation(old, generation).join("db"))

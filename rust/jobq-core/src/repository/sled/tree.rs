@@ -47,10 +47,17 @@ impl Trouble {
 impl From<::sled::Error> for Trouble {
     fn from(error: ::sled::Error) -> Self {
         match error {
-            ::sled::Error::Io(error) => Self::Io(error),
+            ::sled::Error::Io(error) => Self::Io(original(error)),
             other => Self::Broken(other.to_string()),
         }
     }
+}
+
+/// The system's error. sled passes one on that met it before by its debug text alone, in which the number stands.
+fn original(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let number = text.split_once("Os { code: ").and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+    number.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Call sled: what it returns, its error, or its panic.

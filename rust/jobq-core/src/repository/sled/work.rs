@@ -144,7 +144,8 @@ impl Work {
             let _ = redo::keep(path, batch, self.check.record());
             return Err(Failure::Applying(trouble));
         }
-        self.unsynced += self.tree.flush(batch.len()).map_err(Failure::Later)?;
+        // None at all means that sled has written them earlier: they need a sync all the same.
+        self.unsynced += self.tree.flush(batch.len()).map_err(Failure::Later)?.max(1);
         if Tree::is_sync_due(self.unsynced) { self.sync(path, false) } else { Ok(()) }
     }
 
