@@ -21,6 +21,8 @@ from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parents[1]
 TOTALS = Path("docs/reliability/totals.json")
+RECORD = TOTALS.with_name("record.md")
+"""The page made of them."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,28 @@ def add(totals: dict[str, Any], part: str, round_: dict[str, Any]) -> None:
     kept.setdefault("failures", []).extend(round_["failures"])
 
 
+@dataclass(frozen=True)
+class Goal:
+    """How many of something a part is to reach before a release."""
+
+    least: int
+    what: str
+    counts: tuple[str, ...] = ()
+    """The counts that are added up for it; none: the one of its own name."""
+
+    def missing(self, counts: dict[str, int]) -> int:
+        """How many are still to come."""
+        return max(0, self.least - sum(counts.get(name, 0) for name in self.counts or (self.what,)))
+
+
 GOALS = {
-    "random kills": ("kills", 5_000),
-    "kill at every call": ("cuts", 1_000),
-    "power cuts": ("images", 100_000),
-    "power cuts of ext4": ("ext4_cuts", 100),
-    "bit rot": ("complete", 5_000),
+    "random kills": Goal(5_000, "kills"),
+    "kill at every call": Goal(1_000, "cuts"),
+    "power cuts": Goal(100_000, "images"),
+    "power cuts of ext4": Goal(100, "ext4_cuts"),
+    "bit rot": Goal(5_000, "damages", ("complete", "refused")),
 }
-"""What the totals are to reach before a release."""
+"""By part; the others are counted without a goal."""
 
 
 def summary(totals: dict[str, Any]) -> str:
@@ -120,7 +136,7 @@ def summary(totals: dict[str, Any]) -> str:
     lines = [
         "# Record of the soaks",
         "",
-        "Made by `python scripts/soak.py --summary` from `totals.json`.",
+        "Made from `totals.json` by `scripts/soak.py`: after each round, and with `--summary`.",
         "",
         "| part | rounds | minutes | counted | goal | short of it | failures | commits | seeds |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -128,11 +144,10 @@ def summary(totals: dict[str, Any]) -> str:
     for name in [part.name for part in PARTS]:
         kept = totals.get("parts", {}).get(name, {"rounds": 0, "minutes": 0.0, "counts": {}})
         counted = ", ".join(f"{count:,} {what}" for what, count in sorted(kept["counts"].items()))
-        what, goal = GOALS.get(name, ("", 0))
-        missing = max(0, goal - kept["counts"].get(what, 0))
+        goal = GOALS.get(name)
         commits, seeds = " ".join(kept.get("commits", {})), " ".join(kept.get("seeds", []))
-        wanted = f"{goal:,} {what}" if goal else ""
-        short = f"{missing:,}" if goal else ""
+        wanted = f"{goal.least:,} {goal.what}" if goal else ""
+        short = f"{goal.missing(kept['counts']):,}" if goal else ""
         failed = len(kept.get("failures", []))
         lines.append(
             f"| {name} | {kept['rounds']} | {kept['minutes']} | {counted} | {wanted} | {short} | {failed} "
@@ -150,10 +165,16 @@ def summary(totals: dict[str, Any]) -> str:
 
 
 def write(totals: dict[str, Any], path: Path) -> None:
-    """All or nothing: a soak may be interrupted at any moment."""
+    """The totals, and their record beside them."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, json.dumps(totals, indent=1, sort_keys=True) + "\n")
+    replace(path.with_name(RECORD.name), summary(totals))
+
+
+def replace(path: Path, text: str) -> None:
+    """All or nothing: a soak may be interrupted at any moment."""
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(totals, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
 
 
@@ -188,9 +209,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--summary", action="store_true", help="only print what the totals are")
+    parser.add_argument("--summary", action="store_true", help=f"only write {RECORD}")
     asked = parser.parse_args()
     if asked.summary:
-        print(summary(json.loads((ROOT / TOTALS).read_text(encoding="utf-8"))), end="")
+        replace(ROOT / RECORD, summary(json.loads((ROOT / TOTALS).read_text(encoding="utf-8"))))
+        print(f"{RECORD} is written")
         sys.exit()
     sys.exit(soak(asked.minutes, asked.seed, ROOT / TOTALS))

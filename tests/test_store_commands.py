@@ -100,7 +100,9 @@ def test_dump_has_what_job_info_has(killed: Path) -> None:
 def test_dump_agrees_with_the_service(path: Path) -> None:
     with jobq.open(path) as svc:
         svc.enqueue_many("t", [bytes([number]) * (number * 3_000) for number in range(20)])
-        svc.done_many(svc.reserve("t", 5))
+        held = svc.reserve("t", 5)
+        held[0].log("read %d pages", 3)
+        svc.done_many(held)
         infos = list(svc.find())
         payloads = [svc.payload(info.id) for info in infos]
     for job, info, payload in zip(dumped(path), infos, payloads, strict=True):
@@ -109,6 +111,8 @@ def test_dump_agrees_with_the_service(path: Path) -> None:
         for name in ("created_at", "finished_at", "ready_at"):
             date = getattr(info, name)
             assert job[name] == (None if date is None else date.isoformat()), name
+        assert job["log"] == [{"at": entry.at.isoformat(), "message": entry.message} for entry in info.log]
+    assert len(infos[0].log) == 1
 
 
 def test_stats_counts_topic_by_topic(killed: Path) -> None:
@@ -116,13 +120,24 @@ def test_stats_counts_topic_by_topic(killed: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     rows = {line.rsplit(maxsplit=9)[0]: line.split()[-9:] for line in done.stdout.splitlines() if " " in line}
     assert rows["mail"][:7] == ["1", "1", "1", "0", "0", "0", "3"]
-    assert rows["r\\xfcck (paused)"][:7] == ["0", "0", "0", "1", "1", "1", "2"]
+    assert rows["rück (paused)"][:7] == ["0", "0", "0", "1", "1", "1", "2"]
     assert rows["total: 2 topics"][:7] == ["1", "1", "1", "1", "1", "1", "5"]
     document = json.loads(command("stats", killed, "--json").stdout)
     assert document["topics"]["rück"]["paused"] is True
     counts = document["all"]
     here = ("ready", "delayed", "reserved", "done", "canceled", "deleted", "purged", "lost")
     assert counts["enqueued"] == sum(counts[name] for name in here) == 5
+
+
+def test_stats_shows_any_topic_in_one_narrow_line(path: Path) -> None:
+    """A name is anybody's bytes: it must not move the cursor, nor push the counts off the screen."""
+    with jobq.open(path) as svc:
+        for name in ("задачи", "a\x1b[2Jb\nc", "x" * 40, "y" * 41):
+            svc.enqueue(name, b"")
+    done = command("stats", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    names = [line.rsplit(maxsplit=9)[0] for line in done.stdout.splitlines()[2:-2]]
+    assert names == [r"a\x1b[2Jb\nc", "x" * 40, "y" * 37 + "...", "задачи"]
 
 
 def test_stats_agrees_with_the_service_that_closed(path: Path) -> None:
@@ -266,6 +281,7 @@ def test_salvage_copies_what_reads_names_the_rest_and_leaves_the_old_alone(
     done = command("salvage", damaged, tmp_path / "new")
     assert done.returncode == 1, done.stderr
     assert done.stderr.startswith("fault: ")
+    assert done.stdout.endswith(f" records copied; faults: {done.stderr.count('fault: ')}\n")
     assert contents(damaged) == before
     with jobq.open(tmp_path / "new") as svc:
         assert svc.verify() == []
@@ -285,6 +301,7 @@ def test_salvage_of_a_sound_store_is_a_copy(killed: Path, tmp_path: Path) -> Non
     jobs = dumped(killed)
     done = command("salvage", killed, tmp_path / "new")
     assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"\d+ records copied; nothing is missing\n", done.stdout)
     found = dumped(tmp_path / "new")
     assert [job["payload"] for job in found] == [job["payload"] for job in jobs]
 

@@ -225,13 +225,30 @@ class JobService:
         """
 
     def flush(self) -> None:
-        """Return when all that was acknowledged is on the disk, at any level of sync."""
+        """Return when all that was acknowledged is on the disk, at any level of sync.
+
+        It then survives a power cut. Waits until what is queued is written and synced: milliseconds, longer
+        behind a large call, compact or verify. Others go on meanwhile. Memory: returns at once.
+        """
 
     def compact(self) -> int:
-        """Give back disk space; return bytes freed. Writers wait meanwhile."""
+        """Give back disk space; return bytes freed. Writers wait meanwhile.
+
+        Flushes, then writes every record into a new store beside the old one, and gives that its name in one
+        step: a kill or a power cut leaves one of the two, whole. No job is changed. Needs as much free space
+        as the jobs take, and about 40 s per million jobs of 200 bytes (2-core virtual machine). Calls that
+        only look do not wait. 0 for Memory and for a Repository of yours, whose own compact() is called.
+        RepositoryError when the store refuses: the service has failed then, as after any write.
+        """
 
     def verify(self) -> list[str]:
-        """Check store, indexes and counters; one line per fault, [] when sound."""
+        """Check store, indexes and counters; one line per fault, [] when sound. Writers wait meanwhile.
+
+        Compares counters and indexes with the jobs in memory; then flushes and reads every record of the
+        store, which must pass its checksum and agree with the store's count and sum. Changes nothing. Takes
+        some 6 s per million jobs of 200 bytes (2-core virtual machine). Calls that only look do not wait. A
+        Repository of yours is not read.
+        """
 
     def stop(self) -> None:
         """Grant no more jobs: consume ends, reserve and join raise ServiceClosed. Settling and enqueue go on.

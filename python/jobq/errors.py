@@ -137,9 +137,11 @@ class RepositoryCorrupt(RepositoryError):
 
 
 class RepositoryFailed(RepositoryError):
-    """A write failed. Nothing that was not acknowledged is kept; only close and open clears it.
+    """The repository failed, or a write did not end within 30 s: every call but close() raises this.
 
-    `__cause__` is the first error. Calls that were waiting for that write may or may not have taken effect.
+    What was acknowledged is kept, as far as the store's level promises. A call that was waiting, or whose
+    change was only queued, may or may not have taken effect. Only close and open clears it, in a new process
+    where the text says so. `__cause__` is the first error, `path` and `errno` are those of it where known.
     """
 
 

@@ -17,7 +17,7 @@ CACHE = Path(tempfile.gettempdir()) / f"jobq-crash-shims-{os.getuid()}"
 
 
 def missing(what: str) -> None:
-    """This machine lacks something: the test is skipped, and says so; in CI it fails."""
+    """This machine lacks something: the test is skipped, and says so; in CI (CI=true) it fails."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must have {what}")
     print(f"SKIPPED, NOT TESTED: {what} is missing", file=sys.stderr)

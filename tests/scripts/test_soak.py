@@ -1,5 +1,6 @@
 """The soak's totals: what is committed as proof must say what was run, and keep every failure."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,29 @@ def test_rounds_are_added_and_no_failure_is_forgotten(tmp_path: Path) -> None:
     part = totals["parts"]["p"]
     assert (part["rounds"], part["minutes"], part["counts"]) == (2, 2.0, {"kills": 4})
     assert (part["seeds"], part["failures"], part["commits"]) == (["1.1", "1.2"], ["LOST"], {"c1": 2})
+    assert (tmp_path / "deep" / "record.md").read_text(encoding="utf-8") == soak.summary(totals)
+
+
+def row(part: str, counts: dict[str, int]) -> list[str]:
+    """What the record says of a part with these counts: counted, goal, short of it."""
+    record = soak.summary({"parts": {part: {"rounds": 1, "minutes": 1.0, "counts": counts}}})
+    (line,) = [line for line in record.splitlines() if line.startswith(f"| {part} |")]
+    return [cell.strip() for cell in line.split("|")[4:7]]
+
+
+def test_a_goal_adds_up_the_counts_that_it_names() -> None:
+    """A damage that was refused is one that was tried, as is one that opened complete."""
+    counted = "2 complete, 3 refused, 9 salvages"
+    assert row("bit rot", {"complete": 2, "refused": 3, "salvages": 9}) == [counted, "5,000 damages", "4,995"]
+    assert row("random kills", {"kills": 6_000}) == ["6,000 kills", "5,000 kills", "0"]
+    assert row("full disk", {"full_disks": 8}) == ["8 full_disks", "", ""]
+
+
+def test_the_committed_record_is_that_of_the_committed_totals() -> None:
+    """A record that lags behind shows fewer rounds, or fewer failures, than there were."""
+    totals = json.loads((soak.ROOT / soak.TOTALS).read_text(encoding="utf-8"))
+    record = (soak.ROOT / soak.RECORD).read_text(encoding="utf-8")
+    assert record == soak.summary(totals), "run python scripts/soak.py --summary"
 
 
 def test_every_part_names_tests_that_are_there() -> None:

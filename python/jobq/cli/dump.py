@@ -5,7 +5,6 @@ import base64
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
 
 import jobq
@@ -40,12 +39,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 def line(info: jobq.JobInfo, payload: bytes | None) -> str:
     """One job as JSON."""
-    fields = asdict(info)
-    fields["payload"] = None if payload is None else base64.b64encode(payload).decode()
-    return json.dumps(fields, default=_date)
+    encoded = None if payload is None else base64.b64encode(payload).decode()
+    return _JSON.encode({**vars(info), "payload": encoded})
 
 
-def _date(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"a JobInfo holds no {type(value).__name__}")
+def _plain(value: object) -> object:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case jobq.LogEntry():
+            return vars(value)
+        case _:
+            raise TypeError(f"a JobInfo holds no {type(value).__name__}")
+
+
+# One for all: `json.dumps` with a `default` makes an encoder each time.
+_JSON = json.JSONEncoder(default=_plain)

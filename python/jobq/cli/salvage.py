@@ -26,6 +26,7 @@ def add_parser(add: Callable[..., argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Salvage; 1 when something could not be read."""
     with at_once(), store.reading() as step:
-        copied, unreadable = _salvage(arguments.path, arguments.new, step)
-    print(f"{copied:,} records copied, {len(unreadable):,} could not be read", flush=True)
-    return store.say_faults(unreadable)
+        copied, faults = _salvage(arguments.path, arguments.new, step)
+    verdict = f"faults: {len(faults):,}" if faults else "nothing is missing"
+    print(f"{copied:,} records copied; {verdict}", flush=True)
+    return store.say_faults(faults)

@@ -3,12 +3,12 @@
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 import jobq
 from jobq._jobq import _examine
 from jobq.cli import store
+from jobq.cli.text import shortened
 
 COLUMNS = ("ready", "delayed", "reserved", "done", "canceled", "dead", "enqueued", "retries", "lost")
 
@@ -40,10 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _plain(stats: jobq.Stats) -> dict[str, object]:
     """Every field but those that only a running service has."""
-    fields = asdict(stats)
-    del fields["waiting"]
     return {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in vars(stats).items()
+        if name != "waiting"
     }
 
 
@@ -51,7 +51,7 @@ def table(stats: jobq.ServiceStats, topics: Sequence[jobq.TopicStats]) -> list[s
     """A row for each topic, by name, and one for all."""
     rows: list[tuple[str, ...]] = [("topic", *COLUMNS)]
     for topic in topics:
-        name = topic.topic.encode("unicode_escape").decode() + (" (paused)" if topic.paused else "")
+        name = shortened(topic.topic) + (" (paused)" if topic.paused else "")
         rows.append((name, *(f"{getattr(topic, column):,}" for column in COLUMNS)))
     rows.append((f"total: {len(topics):,} topics", *(f"{getattr(stats, column):,}" for column in COLUMNS)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

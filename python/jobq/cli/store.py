@@ -35,7 +35,7 @@ def add_parser(
     """Add a command whose first argument is a store."""
     parser = add(name, help=help, description=description, epilog=STATUSES)
     parser.add_argument("path", metavar=metavar, help="the store's directory, as given to jobq.open()")
-    parser.set_defaults(run=run, store=True)
+    parser.set_defaults(run=run)
     return parser
 
 

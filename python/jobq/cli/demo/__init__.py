@@ -24,6 +24,7 @@ from jobq.cli.demo.survey import Survey, fill
 from jobq.cli.errors import UsageError
 from jobq.cli.interrupt import Interrupt
 from jobq.cli.progress import Progress
+from jobq.cli.text import printable
 
 MAX_WORKERS = 256
 OPTIONS = jobq.JobOptions(max_retries=3, min_backoff=0.1)
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         directory = os.path.realpath(directory)  # the next run may start elsewhere
     workers: int = arguments.workers or min(os.cpu_count() or 1, MAX_WORKERS)
     with _results(arguments.json) as results, _service(store) as svc, Interrupt(svc) as interrupt:
-        print(f"jobq {jobq.__version__} demo: {report.printable(os.fsencode(directory))}, {workers} workers")
+        print(f"jobq {jobq.__version__} demo: {printable(os.fsencode(directory))}, {workers} workers")
         keep = results is not None
         past = Past() if store is None else recall(svc, os.fsencode(directory), keep=keep)
         if past.paths:
@@ -121,7 +122,7 @@ def _check_directory(directory: str) -> None:
 
 def _unusable(what: str, path: str, error: OSError | ValueError) -> UsageError:
     why = error.strerror if isinstance(error, OSError) else error
-    return UsageError(f"cannot {what} '{report.printable(os.fsencode(path))}': {why}")
+    return UsageError(f"cannot {what} '{printable(os.fsencode(path))}': {why}")
 
 
 def _results(path: str | None) -> AbstractContextManager[IO[str] | None]:

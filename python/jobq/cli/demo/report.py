@@ -13,6 +13,7 @@ from jobq.cli.demo.hasher import Hasher, Sums
 from jobq.cli.demo.past import Past
 from jobq.cli.demo.survey import Survey
 from jobq.cli.progress import amount
+from jobq.cli.text import printable, shortened
 
 MOST_TOPICS = 20
 MOST_NAMES = 10
@@ -85,12 +86,6 @@ class Outcome:
             yield info, self.svc.payload(info.id)
 
 
-def printable(path: bytes) -> str:
-    """A path that cannot move the cursor or break the line, whatever its bytes."""
-    text = path.decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def show(outcome: Outcome, out: TextIO) -> None:
     """Print the summary."""
     stats, survey = outcome.stats, outcome.survey
@@ -131,11 +126,8 @@ def _table(outcome: Outcome) -> list[str]:
 
 
 def _row(name: str, stats: jobq.Stats, sums: Sums) -> tuple[str, ...]:
-    shown = printable(name.encode())
-    if len(shown) > 40:
-        shown = shown[:37] + "..."
     counts = (f"{sums.lines:,}", f"{_reruns(stats):,}", f"{stats.dead:,}")
-    return (shown, f"{stats.enqueued:,}", amount(sums.size), *counts)
+    return (shortened(name), f"{stats.enqueued:,}", amount(sums.size), *counts)
 
 
 def _reruns(stats: jobq.Stats) -> int:
