@@ -127,13 +127,10 @@ def judge(found: Found, state: int) -> str | None:
 
 
 def rot(store: Store, damage: Damage, looker: Looker, copy: Path, verdicts: Verdicts) -> bool:
-    """Damage a copy and look at it; True when it was refused. The copy is left as it was when damaged."""
+    """Damage a copy and look at it; True when it was refused. It is left as the look has left it."""
     shutil.copytree(store.folder, copy)
     damage.inflict(copy)
-    seen = copy.with_name("seen")
-    shutil.copytree(copy, seen)
-    found = looker.look(seen, store.task.level)
-    shutil.rmtree(seen)
+    found = looker.look(copy, store.task.level)
     wrong = judge(found, store.state)
     if wrong is not None:
         verdicts.failures.append(f"{store.task.to_json()}, {damage}: {wrong}")
@@ -145,7 +142,7 @@ def rot(store: Store, damage: Damage, looker: Looker, copy: Path, verdicts: Verd
 def campaign(seed: int, flips: int, cuts: int, verdicts: Verdicts, *, close: bool) -> None:
     """So many flips and truncations of one store that was killed, or closed."""
     chance = random.Random(f"rot-{seed}-{close}")
-    with _made(seed, close=close) as (store, looker, folder):
+    with made(seed, close=close) as (store, looker, folder):
         todo = damages(store.folder, flips, chance, flips=True)
         todo += damages(store.folder, cuts, chance, flips=False)
         for damage in todo:
@@ -154,7 +151,8 @@ def campaign(seed: int, flips: int, cuts: int, verdicts: Verdicts, *, close: boo
 
 
 @contextmanager
-def _made(seed: int, *, close: bool) -> Iterator[tuple[Store, Looker, Path]]:
+def made(seed: int, *, close: bool) -> Iterator[tuple[Store, Looker, Path]]:
+    """A store that is sound, who looks at copies of it, and a folder for those."""
     with tempfile.TemporaryDirectory(dir=memory()) as name, Looker("sled", PATHS) as looker:
         folder = Path(name)
         store = make(seed, folder, close=close)
@@ -169,7 +167,7 @@ def salvage_campaign(seed: int, count: int) -> Salvages:
     """Salvage from so many damaged stores that open refuses, each with one flip or truncation."""
     salvages = Salvages()
     chance = random.Random(f"salvage-{seed}")
-    with _made(seed, close=seed % 2 == 0) as (store, looker, folder):
+    with made(seed, close=seed % 2 == 0) as (store, looker, folder):
         copy = folder / "copy"
         shutil.copytree(store.folder, copy)
         whole = looker.look(copy, store.task.level, jobs=True).jobs

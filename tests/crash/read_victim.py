@@ -3,6 +3,7 @@
     python -m crash.read_victim build STORE        fills a store beyond what its cache holds
     python -m crash.read_victim delete STORE N M   deletes M jobs all over it in one call; its N-th read fails
     python -m crash.read_victim part STORE N M     the same; its N-th read behind a part that is written
+    python -m crash.read_victim open STORE N       only opens; the N-th 4 KiB of its file cannot be read
 
 Under shim/reads.c. Prints one line of JSON: how it went, and how many reads the batch made.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import random
 import sys
 from pathlib import Path
@@ -54,10 +56,26 @@ def delete(store: Path, which: int, jobs: int, *, parted: bool) -> dict[str, obj
     return {"outcome": outcome, "reads": reads}
 
 
+def open_(store: Path, which: int) -> dict[str, object]:
+    """Open from a disk with a bad sector."""
+    shim = ctypes.CDLL(None)
+    shim.jobq_reads_bad(ctypes.c_long(which))
+    outcome = "done"
+    try:
+        open_service("sled", store, "always")
+    except jobq.RepositoryError as error:
+        outcome = type(error).__name__
+    # What failed is not waited for: this process ends as one does that is killed.
+    print(json.dumps({"outcome": outcome, "reads": shim.jobq_reads_seen()}), flush=True)
+    os._exit(0)
+
+
 if __name__ == "__main__":
     path = Path(sys.argv[2])
     if sys.argv[1] == "build":
         answer = build(path)
+    elif sys.argv[1] == "open":
+        answer = open_(path, int(sys.argv[3]))
     else:
         answer = delete(path, int(sys.argv[3]), int(sys.argv[4]), parted=sys.argv[1] == "part")
     print(json.dumps(answer))

@@ -23,8 +23,8 @@ import pytest
 import jobq
 from jobq._jobq import _examine
 
-from . import build
-from .effort import some
+from . import bit_rot, build
+from .effort import SOAK, some
 from .power_cut import memory
 from .read_victim import SIZE
 from .recording import PYTHONPATH
@@ -144,6 +144,30 @@ def fail_reads(folder: Path, verb: str, choose: Callable[[int], Iterable[int]]) 
         assert not (store / "redo").exists()
         tally.cut_short += len(gone) < DELETES
     return tally
+
+
+@pytest.mark.parametrize("close", [False, True], ids=["killed", "closed"])
+def test_a_bad_sector_at_open_destroys_nothing(close: bool, tell: Tell) -> None:
+    """sled takes an error for the end of its log, and writes zeros over all that follows.
+
+    So the store must be what it was once the disk reads again, as after a cable was plugged in.
+    """
+    refused = 0
+    with bit_rot.made(7, close=close) as (store, looker, folder):
+        copy = folder / "copy"
+        (database,) = store.folder.glob("gen-*/db")
+        sectors = range(-(-database.stat().st_size // 4096))
+        for sector in sectors[:: 1 if SOAK else 5]:
+            shutil.copytree(store.folder, copy)
+            broken = victim("open", str(copy), str(sector), root=copy.resolve())
+            found = looker.look(copy, store.task.level)
+            about = f"sector {sector} of {len(sectors)} was bad, which ended in {broken['outcome']}"
+            assert found.error is None, f"{about}: {found.error}"
+            assert bit_rot.judge(found, store.state) is None, f"{about}: {found.faults}"
+            shutil.rmtree(copy)
+            refused += broken["outcome"] != "done"
+    tell(f"{len(sectors)} sectors bad at open, {refused} opens were refused", sectors=len(sectors))
+    assert refused
 
 
 def test_a_batch_whose_read_fails_is_there_whole_or_not_at_all(folder: Path, tell: Tell) -> None:

@@ -405,7 +405,7 @@ fn r4_a_write_that_hangs_has_failed() {
         let told = engine.enqueue(&Thread, MAIL, Bytes::from(vec![]), 0, Schedule::Now, None);
         assert!(matches!(&told, Err(Error::Failed(_))) && told.unwrap_err().to_string().contains("0.2 s"));
         let told = engine.close(&Thread).unwrap_err().to_string();
-        assert!(told.contains("restart it"), "{told}");
+        assert!(told.contains("restart this process"), "{told}");
         assert_eq!(store.store.closes(), 0);
         gate.open();
     });

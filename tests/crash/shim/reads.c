@@ -1,8 +1,9 @@
 /* Fails one read of a store's files: the n-th pread or read after jobq_reads_arm(n, 0), with EIO; after
  * jobq_reads_arm(n, 1) the n-th of those made while something written to sled's file is not synced. With a sync
- * after each batch that is one in the middle of a batch of which sled has written a part out.
+ * after each batch that is one in the middle of a batch of which sled has written a part out. After jobq_reads_bad(n)
+ * the n-th 4 KiB of sled's file cannot be read, as a bad sector cannot.
  *
- * The store's folder is JOBQ_READS_ROOT. The victim calls the two functions through ctypes.CDLL(None).
+ * The store's folder is JOBQ_READS_ROOT. The victim calls these functions through ctypes.CDLL(None).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,12 +16,14 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#define SECTOR 4096
 #define EXPORT __attribute__((visibility("default")))
 
 static atomic_long seen;
 static atomic_long fails; /* this one; 0: none */
 static atomic_int only_parted;
 static atomic_int unsynced;
+static atomic_long bad = -1; /* this sector; -1: none */
 
 EXPORT void jobq_reads_arm(long which, int parted)
 {
@@ -32,6 +35,11 @@ EXPORT void jobq_reads_arm(long which, int parted)
 EXPORT long jobq_reads_seen(void)
 {
     return atomic_load(&seen);
+}
+
+EXPORT void jobq_reads_bad(long sector)
+{
+    atomic_store(&bad, sector);
 }
 
 /* Whether a descriptor is of a file of the store whose path ends so. */
@@ -60,6 +68,16 @@ static int refuse(int fd)
     return 1;
 }
 
+static int refuse_at(int fd, size_t length, off64_t place)
+{
+    off64_t from = (off64_t)atomic_load(&bad) * SECTOR;
+    if (from < 0 || place >= from + SECTOR || place + (off64_t)length <= from || !ours(fd, "/db"))
+        return refuse(fd);
+    atomic_fetch_add(&seen, 1);
+    errno = EIO;
+    return 1;
+}
+
 static void note(int fd, int dirty)
 {
     if (ours(fd, "/db"))
@@ -75,12 +93,12 @@ EXPORT ssize_t read(int fd, void *bytes, size_t length)
 
 EXPORT ssize_t pread(int fd, void *bytes, size_t length, off_t place)
 {
-    return refuse(fd) ? -1 : REAL(pread)(fd, bytes, length, place);
+    return refuse_at(fd, length, place) ? -1 : REAL(pread)(fd, bytes, length, place);
 }
 
 EXPORT ssize_t pread64(int fd, void *bytes, size_t length, off64_t place)
 {
-    return refuse(fd) ? -1 : REAL(pread64)(fd, bytes, length, place);
+    return refuse_at(fd, length, place) ? -1 : REAL(pread64)(fd, bytes, length, place);
 }
 
 EXPORT ssize_t pwrite(int fd, const void *bytes, size_t length, off_t place)

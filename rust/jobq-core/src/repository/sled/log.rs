@@ -1,8 +1,4 @@
-//! sled's log, read without sled: what every whole message of it says, in the order in which they were written.
-//!
-//! sled stops at the first message that is damaged, and takes what follows for never written. But a message says by
-//! itself where it belongs: a page as a whole, or one change of it. So all that is whole is taken in, and what is not is
-//! passed over; what it said is then missing, or there as it was before, until its page is written as a whole again.
+//! sled's log, read without sled: its segments, and the messages in them.
 //!
 //! The file is cut into segments of [`SEGMENT`] bytes, which are used again in any order:
 //!
@@ -22,249 +18,236 @@
 //!
 //! This is the format of sled 0.34, which is frozen; its blobs are not read, as jobq's values are too small for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::ops::{Bound, Range};
+use std::io;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::FileExt;
 
 use super::tree::SEGMENT;
-use crate::error::Error;
 
 /// Bytes of a segment before its messages.
 const HEAD: usize = 20;
-/// Messages between two steps.
-const STEP: u64 = 1_000;
+/// Those that there are.
+const KINDS: RangeInclusive<u8> = 1..=11;
+
+/// The longest head of a message: less than that is left over at the end of a segment.
+const LEAST: usize = 32;
 /// Bytes that are given up together where the disk cannot read them.
 const SECTOR: usize = 4_096;
 
 /// Kinds of messages.
-mod kind {
-    /// It was never meant to be read.
-    pub(super) const CANCELED: u8 = 1;
+pub(super) mod kind {
     /// Nothing follows in this segment.
-    pub(super) const CAP: u8 = 2;
+    pub(crate) const CAP: u8 = 2;
     /// A batch begins: up to where in the log it goes.
-    pub(super) const BATCH: u8 = 3;
+    pub(crate) const BATCH: u8 = 3;
     /// A whole page.
-    pub(super) const NODE: u8 = 8;
+    pub(crate) const NODE: u8 = 8;
     /// A change of a page.
-    pub(super) const LINK: u8 = 10;
-    /// The highest there is.
-    pub(super) const LAST: u8 = 11;
+    pub(crate) const LINK: u8 = 10;
 }
-
-/// What follows in the body of a page that is a leaf.
-const LEAF: u8 = 0;
-/// Changes of a leaf.
-const SET: u8 = 0;
-const DELETE: u8 = 1;
-
-/// Told how many messages were read so far; its error ends the reading.
-pub type Step<'a> = dyn Fn(u64) -> Result<(), Error> + 'a;
 
 /// Where a value stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+pub(super) struct Place {
     at: u64,
     length: usize,
 }
 
-/// What is known of a leaf.
-struct Leaf {
-    /// Its least key.
-    from: Box<[u8]>,
-    /// The key that it ends before; empty: it is the last.
-    to: Box<[u8]>,
-    /// How many bytes of `from` all of its keys begin with.
-    shared: usize,
-    /// How many messages were read before it was last written as a whole.
-    written: u64,
+/// What is done where the disk does not give back what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// The error is told.
+    Refused,
+    /// Zeros stand there instead.
+    Zero,
 }
 
-/// A stretch of the file that is no whole message, though one seems to begin there.
-struct Gap {
-    bytes: Range<u64>,
-    /// What that message is about, as far as its head can be trusted.
-    page: u64,
-    /// How many messages were read before it.
-    before: u64,
-}
-
-/// What cannot be read, and was not made good by what was written later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Loss<'a> {
+/// A segment that is in use.
+pub(super) struct Segment {
     /// Where it stands in the file.
-    pub(super) bytes: Range<u64>,
-    /// Between which keys something may be missing, or as it was before, if that can be told; without an end where the
-    /// second is empty.
-    pub(super) keys: Option<(&'a [u8], &'a [u8])>,
+    pub(super) base: u64,
+    /// Its number, times [`SEGMENT`]: where it begins in the log.
+    pub(super) start: u64,
+    /// Whether its head says so; else its first whole message does.
+    pub(super) has_head: bool,
+    bytes: Vec<u8>,
 }
 
-/// What a log says.
-pub(super) struct Log {
+/// A log's segments, in the order in which they were written.
+pub(super) struct Segments {
     file: File,
-    /// Each key, and where its last value stands.
-    values: BTreeMap<Box<[u8]>, Place>,
-    leaves: HashMap<u64, Leaf>,
-    gaps: Vec<Gap>,
-    messages: u64,
+    length: u64,
+    unreadable: Unreadable,
+    /// Where each stands in the file, by number, and up to where its head calls the log stable.
+    places: BTreeMap<u64, (u64, Option<u64>)>,
 }
 
-impl Log {
-    /// Read a log from its beginning to its end; where the file itself cannot be read, that is a gap.
-    ///
-    /// # Errors
-    /// That of `step`.
-    pub(super) fn read(file: File, step: &Step<'_>) -> Result<Self, Error> {
-        let length = file.metadata().map_or(0, |found| found.len());
-        let places = (0..length).step_by(SEGMENT);
-        let segments: BTreeMap<u64, u64> =
-            places.filter_map(|at| Some((segment_number(&read(&file, at, length))?, at))).collect();
-        let mut log = Self { file, values: BTreeMap::new(), leaves: HashMap::new(), gaps: Vec::new(), messages: 0 };
-        let end = segments.last_key_value().map_or(0, |(&number, &at)| {
-            let last = Messages::of(number, &read(&log.file, at, length)).last();
-            number.saturating_mul(SEGMENT as u64).saturating_add(last.map_or(0, |message| message.body.end as u64))
-        });
-        for (number, at) in segments {
-            let segment = read(&log.file, at, length);
-            if !log.take_segment(number, &segment, at, end, step)? {
-                break;
+impl Segments {
+    /// Those of a file.
+    pub(super) fn of(file: File, unreadable: Unreadable) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        let mut segments = Self { file, length, unreadable, places: BTreeMap::new() };
+        for base in (0..length).step_by(SEGMENT) {
+            let found = match segments.head(base)?.as_ref().and_then(numbers_in) {
+                Some((number, stable)) => Some((number, Some(stable))),
+                None => first_number(&segments.read(base)?).map(|number| (number, None)),
+            };
+            if let Some((number, stable)) = found {
+                segments.places.insert(number, (base, stable));
             }
         }
-        Ok(log)
+        Ok(segments)
     }
 
-    /// Take a segment in; false where the log, of which nothing whole stands at `end` or behind, is over.
-    fn take_segment(
-        &mut self,
-        number: u64,
-        segment: &[u8],
-        base: u64,
-        end: u64,
-        step: &Step<'_>,
-    ) -> Result<bool, Error> {
-        let mut at = HEAD;
-        for message in Messages::of(number, segment) {
-            self.note_gap(number, segment, base, at..message.at);
-            at = message.body.end;
-            let mut body = Cursor { bytes: segment.get(..at).unwrap_or_default(), at: message.body.start };
-            match message.kind {
-                kind::CAP => return Ok(true),
-                // A kill has cut this batch short: nobody was told that it is there.
-                kind::BATCH if body.word().is_some_and(|upto| upto >= end) => return Ok(false),
-                // A body of another make than sled's changes nothing.
-                kind::NODE => drop(self.take_page(message.page, body, base)),
-                kind::LINK => drop(self.take_change(message.page, body, base)),
-                _ => {}
-            }
-            self.messages += 1;
-            if self.messages.is_multiple_of(STEP) {
-                step(self.messages)?;
-            }
-        }
-        self.note_gap(number, segment, base, at..segment.len());
-        Ok(true)
+    /// The numbers of those that hold what stands in the log from `from` on.
+    pub(super) fn numbers(&self, from: u64) -> Vec<u64> {
+        self.places.range(from / SEGMENT as u64..).map(|(number, _)| *number).collect()
     }
 
-    fn note_gap(&mut self, number: u64, segment: &[u8], base: u64, bytes: Range<usize>) {
-        // Elsewhere, as behind the last message, stands what was never written, or of an earlier use of the segment.
-        if let Some(message) = Message::at(segment, bytes.start).filter(|message| message.segment == number)
-            && !bytes.is_empty()
-        {
-            let bytes = base + bytes.start as u64..base + bytes.end as u64;
-            self.gaps.push(Gap { bytes, page: message.page, before: self.messages });
-        }
+    /// Up to where the heads of those call the log stable.
+    pub(super) fn stable(&self, from: u64) -> u64 {
+        let places = self.places.range(from / SEGMENT as u64..);
+        places.filter_map(|(_, (_, stable))| *stable).max().unwrap_or(0)
     }
 
-    /// A whole page; of what lies between its ends, a leaf has all there is.
-    fn take_page(&mut self, page: u64, mut body: Cursor<'_>, base: u64) -> Option<()> {
-        let (_next, _merging_child, _is_merging) = (body.number()?, body.number()?, body.byte()?);
-        let shared = usize::from(body.byte()?);
-        let (from, to) = (body.bytes()?, body.bytes()?);
-        if body.byte()? != LEAF {
-            return Some(());
-        }
-        let head = from.get(..shared)?;
-        let count = body.number()?;
-        let keys =
-            (0..count).map(|_| Some([head, body.bytes()?].concat().into())).collect::<Option<Vec<Box<[u8]>>>>()?;
-        let places = (0..count).map(|_| body.place(base)).collect::<Option<Vec<Place>>>()?;
-        let end = if to.is_empty() { Bound::Unbounded } else { Bound::Excluded(to) };
-        if to.is_empty() || from < to {
-            let before = self.values.range::<[u8], _>((Bound::Included(from), end));
-            for key in before.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-                self.values.remove(&key);
-            }
-        }
-        self.values.extend(keys.into_iter().zip(places));
-        self.leaves.insert(page, Leaf { from: from.into(), to: to.into(), shared, written: self.messages });
-        Some(())
+    /// One of them.
+    pub(super) fn get(&self, number: u64) -> io::Result<Option<Segment>> {
+        let Some(&(base, stable)) = self.places.get(&number) else { return Ok(None) };
+        let start = number.saturating_mul(SEGMENT as u64);
+        Ok(Some(Segment { base, start, has_head: stable.is_some(), bytes: self.read(base)? }))
     }
 
-    /// A change of a page: of one key where the page is a leaf.
-    fn take_change(&mut self, page: u64, mut body: Cursor<'_>, base: u64) -> Option<()> {
-        let what = body.byte()?;
-        let leaf = self.leaves.get(&page)?;
-        let mut key = || Some([leaf.from.get(..leaf.shared)?, body.bytes()?].concat().into_boxed_slice());
-        match what {
-            SET => drop(self.values.insert(key()?, body.place(base)?)),
-            DELETE => drop(self.values.remove(&key()?)),
-            // How pages hang together.
-            _ => {}
-        }
-        Some(())
-    }
-
-    /// Each key with its last value, ascending; a value that the disk does not give back any more is empty.
-    pub(super) fn records(&self) -> impl Iterator<Item = (&[u8], Vec<u8>)> {
-        self.values.iter().map(|(key, place)| (key.as_ref(), self.value_at(*place).unwrap_or_default()))
-    }
-
-    /// The value of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.value_at(*self.values.get(key)?)
-    }
-
-    fn value_at(&self, place: Place) -> Option<Vec<u8>> {
+    /// Bytes of the file.
+    pub(super) fn value(&self, place: Place) -> Option<Vec<u8>> {
         let mut value = vec![0; place.length];
         self.file.read_exact_at(&mut value, place.at).ok()?;
         Some(value)
     }
 
-    /// What is lost, in the order in which it was written.
-    pub(super) fn losses(&self) -> impl Iterator<Item = Loss<'_>> {
-        self.gaps.iter().filter_map(|gap| {
-            let leaf = self.leaves.get(&gap.page);
-            let is_made_good = leaf.is_some_and(|leaf| leaf.written >= gap.before);
-            let keys = leaf.map(|leaf| (leaf.from.as_ref(), leaf.to.as_ref()));
-            (!is_made_good).then(|| Loss { bytes: gap.bytes.clone(), keys })
-        })
-    }
-}
-
-/// The segment at a place of the file; zeros where the disk does not give back what was written.
-fn read(file: &File, at: u64, length: u64) -> Vec<u8> {
-    let left = usize::try_from(length - at).unwrap_or(SEGMENT);
-    let mut segment = vec![0; SEGMENT.min(left)];
-    if file.read_exact_at(&mut segment, at).is_err() {
-        for (number, sector) in segment.chunks_mut(SECTOR).enumerate() {
-            if file.read_exact_at(sector, at + (number * SECTOR) as u64).is_err() {
-                sector.fill(0);
-            }
+    fn head(&self, base: u64) -> io::Result<Option<[u8; HEAD]>> {
+        let mut head = [0; HEAD];
+        if self.length - base < HEAD as u64 {
+            return Ok(None);
+        }
+        match (self.file.read_exact_at(&mut head, base), self.unreadable) {
+            (Ok(()), _) => Ok(Some(head)),
+            (Err(error), Unreadable::Refused) => Err(error),
+            (Err(_), Unreadable::Zero) => Ok(None),
         }
     }
-    segment
+
+    fn read(&self, base: u64) -> io::Result<Vec<u8>> {
+        let left = usize::try_from(self.length - base).unwrap_or(SEGMENT);
+        let mut bytes = vec![0; SEGMENT.min(left)];
+        match (self.file.read_exact_at(&mut bytes, base), self.unreadable) {
+            (Ok(()), _) => {}
+            (Err(error), Unreadable::Refused) => return Err(error),
+            (Err(_), Unreadable::Zero) => {
+                for (number, sector) in bytes.chunks_mut(SECTOR).enumerate() {
+                    if self.file.read_exact_at(sector, base + (number * SECTOR) as u64).is_err() {
+                        sector.fill(0);
+                    }
+                }
+            }
+        }
+        Ok(bytes)
+    }
 }
 
-/// The number of a segment: as its head says or, where that is damaged, its first whole message.
-fn segment_number(segment: &[u8]) -> Option<u64> {
-    let (sum, rest) = segment.get(..HEAD)?.split_first_chunk::<4>()?;
-    if crc32fast::hash(rest) == !u32::from_le_bytes(*sum) {
-        let place = u64::from_le_bytes(*rest.first_chunk()?) ^ (u64::MAX >> 1);
-        return Some(place / SEGMENT as u64);
+/// The number in the head of a segment, and up to where the log was stable, if the head is whole.
+fn numbers_in(head: &[u8; HEAD]) -> Option<(u64, u64)> {
+    let (sum, rest) = head.split_first_chunk::<4>()?;
+    let mut places = rest.as_chunks::<8>().0.iter().map(|place| u64::from_le_bytes(*place) ^ (u64::MAX >> 1));
+    let (start, stable) = (places.next()?, places.next()?);
+    // Nothing is stable yet where it says -1.
+    let stable = if stable > u64::MAX >> 1 { 0 } else { stable };
+    (crc32fast::hash(rest) == !u32::from_le_bytes(*sum)).then_some((start / SEGMENT as u64, stable))
+}
+
+/// The number in the first whole message of a segment.
+fn first_number(bytes: &[u8]) -> Option<u64> {
+    let messages = (HEAD..bytes.len()).filter_map(|at| Message::at(bytes, at));
+    messages.filter(|message| message.is_whole(bytes)).map(|message| message.segment).next()
+}
+
+/// What comes behind something that is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// The next whole message, wherever that begins.
+    Search,
+    /// Nothing: the rest of the segment is one gap.
+    Stop,
+}
+
+/// A stretch of a segment: a whole message, or what lies between two of them.
+pub(super) enum Stretch<'a> {
+    /// A message: its kind, its page, what it says, and where in the log it ends.
+    Message { kind: u8, page: u64, body: Cursor<'a>, end: u64 },
+    /// None; `page` is what it seems to be about.
+    Gap { bytes: Range<u64>, page: Option<u64> },
+}
+
+impl Segment {
+    /// What stands in it from a place of the log on, in order. Nothing follows a [`kind::CAP`].
+    pub(super) fn stretches(&self, from: u64, behind: Behind) -> impl Iterator<Item = Stretch<'_>> {
+        let number = self.start / SEGMENT as u64;
+        let first = usize::try_from(from.saturating_sub(self.start)).unwrap_or(usize::MAX).max(HEAD);
+        let mut at = first.min(self.bytes.len());
+        let mut waiting: Option<Message> = None;
+        let mut is_over = false;
+        std::iter::from_fn(move || {
+            if is_over {
+                return None;
+            }
+            let next = waiting.take().or_else(|| next_whole(number, &self.bytes, at, behind));
+            match next {
+                Some(message) if message.at > at => {
+                    let gap = self.gap(number, at..message.at);
+                    at = message.at;
+                    waiting = Some(message);
+                    Some(gap)
+                }
+                Some(message) => {
+                    at = message.body.end;
+                    is_over = message.kind == kind::CAP;
+                    let bytes = self.bytes.get(..at).unwrap_or_default();
+                    let body = Cursor { bytes, at: message.body.start, base: self.base };
+                    let end = self.start.saturating_add(at as u64);
+                    Some(Stretch::Message { kind: message.kind, page: message.page, body, end })
+                }
+                None => {
+                    is_over = true;
+                    (at < self.bytes.len()).then(|| self.gap(number, at..self.bytes.len()))
+                }
+            }
+        })
     }
-    let messages = (HEAD..segment.len()).filter_map(|at| Message::at(segment, at));
-    messages.filter(|message| message.is_whole(segment)).map(|message| message.segment).next()
+
+    fn gap(&self, number: u64, bytes: Range<usize>) -> Stretch<'_> {
+        let message = Message::at(&self.bytes, bytes.start).filter(|message| message.segment == number);
+        let bytes = self.base + bytes.start as u64..self.base + bytes.end as u64;
+        Stretch::Gap { bytes, page: message.map(|message| message.page) }
+    }
+
+    /// Whether something may have stood in a gap at the end of a segment that another one follows: sled fills one up,
+    /// but for what is too little for a message, or cuts it off with zeros.
+    pub(super) fn is_filled(&self, gap: &Range<u64>) -> bool {
+        let place = |at: u64| usize::try_from(at.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let bytes = self.bytes.get(place(gap.start)..place(gap.end)).unwrap_or_default();
+        bytes.len() >= LEAST && bytes.iter().any(|&byte| byte != 0)
+    }
+}
+
+/// The next whole message of a segment from a place on.
+fn next_whole(number: u64, bytes: &[u8], from: usize, behind: Behind) -> Option<Message> {
+    let places = if behind == Behind::Search { from..bytes.len() } else { from..from + 1 };
+    // The kind stands behind the checksum: most places are none by that.
+    places.filter(|at| bytes.get(at + 4).is_some_and(|kind| KINDS.contains(kind))).find_map(|at| {
+        let message = Message::at(bytes, at).filter(|message| message.segment == number)?;
+        message.is_whole(bytes).then_some(message)
+    })
 }
 
 /// A message of a segment, whole or not.
@@ -279,8 +262,8 @@ struct Message {
 impl Message {
     /// What seems to be one.
     fn at(segment: &[u8], at: usize) -> Option<Self> {
-        let mut head = Cursor { bytes: segment, at: at.checked_add(4)? };
-        let kind = head.byte().filter(|kind| (kind::CANCELED..=kind::LAST).contains(kind))?;
+        let mut head = Cursor { bytes: segment, at: at.checked_add(4)?, base: 0 };
+        let kind = head.byte().filter(|kind| KINDS.contains(kind))?;
         let (length, number, page) = (head.number()?, head.number()?, head.number()?);
         let end = head.at.checked_add(usize::try_from(length).ok()?).filter(|&end| end <= segment.len())?;
         Some(Self { at, kind, segment: number, page, body: head.at..end })
@@ -300,37 +283,12 @@ impl Message {
     }
 }
 
-/// The whole messages of a segment, in their order.
-struct Messages<'a> {
-    number: u64,
-    segment: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Messages<'a> {
-    fn of(number: u64, segment: &'a [u8]) -> Self {
-        Self { number, segment, at: HEAD }
-    }
-}
-
-impl Iterator for Messages<'_> {
-    type Item = Message;
-
-    fn next(&mut self) -> Option<Message> {
-        // Behind a damaged one the next may begin anywhere.
-        let found = (self.at..self.segment.len()).find_map(|at| {
-            let message = Message::at(self.segment, at).filter(|message| message.segment == self.number)?;
-            message.is_whole(self.segment).then_some(message)
-        })?;
-        self.at = found.body.end;
-        Some(found)
-    }
-}
-
 /// Reads the parts of a message; `None` when it ends before.
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Where in the file the bytes begin.
+    base: u64,
 }
 
 impl<'a> Cursor<'a> {
@@ -341,16 +299,16 @@ impl<'a> Cursor<'a> {
         Some(taken)
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         self.take(1)?.first().copied()
     }
 
-    fn word(&mut self) -> Option<u64> {
+    pub(super) fn word(&mut self) -> Option<u64> {
         self.take(8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
     }
 
     /// A number of 1 to 9 bytes: the first is the number itself, or says how the others make it up.
-    fn number(&mut self) -> Option<u64> {
+    pub(super) fn number(&mut self) -> Option<u64> {
         let first = self.byte()?;
         let low = |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
         Some(match first {
@@ -366,15 +324,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// A length, and so many bytes.
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.length()?;
         self.take(length)
     }
 
-    /// The same, but where those stand in the file in which `bytes` begins at `base`.
-    fn place(&mut self, base: u64) -> Option<Place> {
+    /// The same, but where those stand in the file.
+    pub(super) fn place(&mut self) -> Option<Place> {
         let length = self.length()?;
-        let at = base + self.at as u64;
+        let at = self.base + self.at as u64;
         self.take(length).map(|_| Place { at, length })
     }
 }

@@ -22,7 +22,9 @@ mod inflight;
 mod lock;
 mod log;
 mod mark;
+mod reach;
 mod redo;
+mod replay;
 mod salvage;
 mod tree;
 mod work;
@@ -31,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use log::Step;
+pub use replay::Step;
 pub use salvage::{Salvaged, salvage};
 
 use super::{Ack, Change, LeaseTable, Pace, Repository, Visit};

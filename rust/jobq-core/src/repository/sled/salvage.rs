@@ -1,4 +1,4 @@
-//! Saving what can be read of a damaged store into a new one. The old one is only read, by [`Log`] instead of sled.
+//! Saving what can be read of a damaged store into a new one. The old one is only read, by [`Replay`] instead of sled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -10,8 +10,8 @@ use super::fault::{refused, unusable};
 use super::folder;
 use super::generations::Builder;
 use super::lock::Lock;
-use super::log::{Log, Loss, Step};
 use super::mark::Mark;
+use super::replay::{Failure, Loss, Replay, Step};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::repository::codec;
@@ -47,14 +47,20 @@ pub fn salvage(old: &Path, new: &Path, step: &Step<'_>) -> Result<Salvaged, Erro
     let lock = Lock::take_to_read(old)?;
     let saved = File::open(folder::generation(old, generation).join("db"))
         .map_err(|error| refused(old, "its file cannot be opened", &error))
-        .and_then(|file| copy(&Log::read(file, step)?, old, new));
+        .and_then(|file| {
+            Replay::of(file, step).map_err(|failure| match failure {
+                Failure::Io(error) => refused(old, "its file cannot be read", &error),
+                Failure::Told(error) => error,
+            })
+        })
+        .and_then(|log| copy(&log, old, new));
     if let Some(lock) = lock {
         lock.release();
     }
     saved
 }
 
-fn copy(log: &Log, old: &Path, new: &Path) -> Result<Salvaged, Error> {
+fn copy(log: &Replay, old: &Path, new: &Path) -> Result<Salvaged, Error> {
     folder::prepare(new, true)?;
     let mut builder = Builder::begin(new, 1, Check::new(RandomState::new().hash_one(new), 1))?;
     let mut saved = Salvaged::default();
@@ -123,7 +129,7 @@ impl Jobs {
 }
 
 /// What is missing, or not as it was last; nothing where check record and mark agree with what was found.
-fn missing(old: &Path, log: &Log, found: &Record) -> Vec<String> {
+fn missing(old: &Path, log: &Replay, found: &Record) -> Vec<String> {
     let mut lines = Vec::new();
     let said = log.get(KEY).as_deref().and_then(Record::decode);
     match (said, Mark::look(old)) {

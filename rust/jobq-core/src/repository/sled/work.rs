@@ -12,7 +12,7 @@ use super::generations::{Builder, remove, troubled};
 use super::mark::{Mark, Reading};
 use super::redo::Redo;
 use super::tree::{Tree, Trouble};
-use super::{Description, Purpose, ballast, folder, redo};
+use super::{Description, Purpose, ballast, folder, reach, redo};
 use crate::error::{Error, StoreFaultKind};
 use crate::repository::{Change, Visit, codec};
 
@@ -74,6 +74,7 @@ impl Work {
         }
         let folder = folder::generation(path, generation);
         check_conf(path, &folder)?;
+        check_reach(path, &folder, reading)?;
         let tree = Tree::open(path, &folder).map_err(|trouble| troubled(path, "it cannot be opened", trouble))?;
         match read_check(path, &tree, reading).and_then(|said| finish_batch(path, &tree, said)) {
             Ok(said) => {
@@ -287,6 +288,22 @@ fn check_conf(path: &Path, folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// sled writes zeros over what it cannot read, and over all behind it: it is not let near a log where that is more than
+/// what was never synced.
+fn check_reach(path: &Path, folder: &Path, mark: Reading) -> Result<(), Error> {
+    let reached = reach::last_record(folder).map_err(|error| refused(path, "it cannot be read", &error))?;
+    match reached {
+        Some(record) if record.sequence < mark.sequence => Err(shortened(path, record.sequence, mark)),
+        Some(_) => Ok(()),
+        None => Err(corrupt(path, "its check record cannot be read")),
+    }
+}
+
+fn shortened(path: &Path, sequence: u64, mark: Reading) -> Error {
+    let missing = mark.sequence - sequence;
+    corrupt(path, &format!("its last {missing} commits are missing, though they were on the disk"))
+}
+
 /// Do a batch that failed when a part of it is in the log, see [`redo`]; what the store says then.
 fn finish_batch(path: &Path, tree: &Tree, said: Record) -> Result<Record, Error> {
     let redo = redo::load(path).map_err(|error| refused(path, "a batch that failed cannot be read", &error))?;
@@ -337,8 +354,7 @@ fn read_check(path: &Path, tree: &Tree, mark: Reading) -> Result<Record, Error> 
         return Err(corrupt(path, "its mark belongs to another store"));
     }
     if said.sequence < mark.sequence {
-        let missing = mark.sequence - said.sequence;
-        return Err(corrupt(path, &format!("its last {missing} commits are missing, though they were on the disk")));
+        return Err(shortened(path, said.sequence, mark));
     }
     Ok(said)
 }
