@@ -204,11 +204,12 @@ impl<P: Payload> State<P> {
         for store in stores.each() {
             store.loaded()?;
         }
-        for key in orphans {
-            self.cut();
-            self.erase(key, CHUNK);
-        }
         self.count_all(records);
+        // Only now, in an order that any crash may cut short: a group takes along the records of the topics, which were
+        // not all read before, and what a crash did to the jobs is counted in them.
+        self.note_recovered();
+        self.sweep(orphans);
+        self.purge_found();
         recovery.ready = self.total.now(Status::Ready);
         recovery.delayed = self.total.now(Status::Delayed);
         recovery.done = self.total.now(Status::Done);
@@ -246,7 +247,7 @@ impl<P: Payload> State<P> {
         self.queue_all(ready);
         finished.sort_unstable_by_key(|(at, id, _)| (*at, *id));
         for (_, _, kept) in finished {
-            self.keep(kept.slot, kept.reason, kept.size);
+            self.line_up(kept.slot, kept.reason, kept.size);
         }
     }
 
@@ -400,15 +401,14 @@ impl<P: Payload> State<P> {
         self.total = total;
     }
 
-    /// Write what open itself changed: blocks of numbers, recovered jobs, that the store is in use.
-    fn note_open(&mut self) {
+    /// Write what the crash of another service did, and that this one uses the store.
+    fn note_recovered(&mut self) {
         let Some(journal) = &mut self.journal else { return };
         for (name, number) in [("format", FORMAT), ("clean", 0), ("recovered", self.next_token.next)] {
             let key = meta_key(name);
             let value = encode_number(&key, number);
             journal.job(Change::Put(key, value), 0);
         }
-        self.ask_numbers(0, 0);
         let changed: Vec<u32> = self
             .jobs
             .iter()
@@ -419,6 +419,19 @@ impl<P: Payload> State<P> {
             self.cut();
             self.note(slot);
         }
+    }
+
+    /// Forget what belongs to no job.
+    fn sweep(&mut self, orphans: Vec<Vec<u8>>) {
+        for key in orphans {
+            self.cut();
+            self.erase(key, CHUNK);
+        }
+    }
+
+    /// Have written what every service needs: blocks of numbers, and the topics as they are counted now.
+    fn note_open(&mut self) {
+        self.ask_numbers(0, 0);
         let topics: Vec<u32> = self.topics.iter().map(|(slot, _)| slot).collect();
         for slot in topics {
             self.soil(slot);

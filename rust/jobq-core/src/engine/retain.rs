@@ -34,10 +34,26 @@ impl<P: Payload> State<P> {
     /// Keep a job that has just finished, as the youngest of its kind.
     #[inline(always)]
     pub(crate) fn keep(&mut self, slot: u32, reason: Option<Reason>, size: u32) {
+        self.line_up(slot, reason, size);
+        while self.kept(reason).is_over() && self.purge_oldest(reason) {}
+    }
+
+    /// Put a finished job on its list, whatever the bounds say.
+    #[inline(always)]
+    pub(crate) fn line_up(&mut self, slot: u32, reason: Option<Reason>, size: u32) {
         let kept = if reason.is_some_and(Reason::is_dead) { &mut self.dead } else { &mut self.finished };
         kept.size += u64::from(size);
         kept.list.push_back(&mut self.jobs, slot);
-        while self.kept(reason).is_over() && self.purge_oldest(reason) {}
+    }
+
+    /// Drop what a service that is being opened is not to keep.
+    pub(crate) fn purge_found(&mut self) {
+        for reason in [None, Some(Reason::Rejected)] {
+            while self.kept(reason).is_over() {
+                self.cut();
+                self.purge_oldest(reason);
+            }
+        }
     }
 
     /// Take a finished job off its list.
