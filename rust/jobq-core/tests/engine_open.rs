@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use common::paced::Paced;
-use common::store::{Store, crash, disk_full, open, try_open};
+use common::store::{Store, crash, disk_full, open, open_with, try_open};
 use common::{Bytes, MAIL, NOW, assert_sound, config, manual, post, post_large, settle, take};
 use jobq_core::clock::{Clock, ManualClock};
 use jobq_core::engine::{Config, Engine, Outcome, Thread};
@@ -151,4 +151,33 @@ fn r2_a_crash_while_opening_leaves_a_pause_and_the_counts() {
         assert_eq!((stats.paused, stats.counters.purged, stats.counters.lost), (true, purged, 0));
         assert_sound(&engine);
     }
+}
+
+/// A service that is to keep less than the one before purges in groups of bounded size; where a kill may take what is
+/// queued, no more is queued at once than is soon written.
+#[test]
+fn v2_what_a_smaller_retention_purges_at_open_is_cut_into_groups() {
+    let (clock, store) = (manual(), Store::new());
+    let engine = open(&clock, &store);
+    for _ in 0..5 {
+        let many = (0..1_000).map(|_| (Bytes::from(vec![]), 0)).collect();
+        engine.enqueue_many(&Thread, MAIL, many, Schedule::Now, None).unwrap();
+        for grant in engine.reserve(&Thread, MAIL, 1_000, NOW).unwrap() {
+            settle(&engine, &grant, Outcome::Done);
+        }
+    }
+    engine.close(&Thread).unwrap();
+    let largest = |store: &Store| store.batches().iter().map(Vec::len).max().unwrap();
+    let left = store.copy();
+    let engine = open_with(&clock, &left, &left, keep_none);
+    assert_eq!((engine.recovery().done, left.data().keys().filter(|key| key[0] == b'j').count()), (0, 0));
+    assert!(largest(&left) <= 1_010, "{} changes in one commit", largest(&left));
+    let paced = Paced::on(store.copy(), Ack::Queued, [].into());
+    let engine = open_paced(&clock, &paced, keep_none).unwrap();
+    let left = engine.recovery().done;
+    assert!(left > 1_000, "{left} left to the ticks");
+    while engine.stats(&Thread).unwrap().counters.purged < 5_000 {}
+    engine.flush(&Thread).unwrap();
+    assert!(largest(&paced.store) <= 1_010, "{} changes in one commit", largest(&paced.store));
+    assert_sound(&engine);
 }
