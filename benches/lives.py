@@ -1,7 +1,8 @@
 """What the durable benches measure, each subject in a process and a folder of its own: it prints JSON.
 
-`python -m benches.lives SUBJECT FOLDER SECONDS`. "bare" is what no durable queue can beat by much: one
-`os.write` of 200 bytes and one `os.fdatasync` per operation. Reads /proc: Linux alone.
+`python -m benches.lives SUBJECT FOLDER AMOUNT`: of seconds, or of jobs where they wait. "bare" is what no
+durable queue can beat by much: one `os.write` of 200 bytes and one `os.fdatasync` per operation. Reads /proc:
+Linux alone.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import jobq
 
 PAYLOAD = b"x" * 200
+# Jobs that wait before RAM is measured: what a store takes for itself is not counted.
+FIRST = 100_000
 
+_Given = ParamSpec("_Given")
+_Found = TypeVar("_Found")
 _Sync: TypeAlias = Literal["always", "interval", "never"]
 
 
@@ -203,20 +210,48 @@ def huey_sqlite(folder: Path, seconds: float) -> dict[str, float]:
     return _repeat(cycle, seconds)
 
 
-def waiting(folder: Path, seconds: float) -> dict[str, float]:
-    """RAM per waiting job: RSS after `seconds` * 100,000 jobs less that after 100,000."""
-    number = max(20_000, int(seconds * 100_000))
+def waiting(folder: Path, jobs: float) -> dict[str, float]:
+    """RAM per waiting job: RSS after this many jobs more than 100,000, less that after 100,000."""
+    more = int(jobs) // 1_000 * 1_000
     with jobq.open(folder / "store", sync="never") as svc:
-        topic = svc.topic("bench")
-        payloads = [PAYLOAD] * 1_000
-        for _ in range(100):
-            topic.enqueue_many(payloads)
-        svc.flush()
+        _add(svc, FIRST)
         before = _resident()
-        for _ in range(number // 1_000):
-            topic.enqueue_many([b"%0200d" % number for number in range(1_000)])
-        svc.flush()
-        return {"bytes": (_resident() - before) / number, "rss": _resident()}
+        _add(svc, more)
+        return {"bytes": (_resident() - before) / more, "rss": _resident()}
+
+
+def reopened(folder: Path, jobs: float) -> dict[str, float]:
+    """The same after a reopen: RSS of a process that opened so many, less that of one with 100,000."""
+    more = int(jobs) // 1_000 * 1_000
+    few, many = folder / "few", folder / "many"
+    _in_another_process(_fill, few, FIRST)
+    _in_another_process(_fill, many, FIRST + more)
+    before, after = _in_another_process(_resident_with, few), _in_another_process(_resident_with, many)
+    return {"bytes": (after - before) / more, "rss": after}
+
+
+def _add(svc: jobq.JobService, jobs: int) -> None:
+    topic = svc.topic("bench")
+    for _ in range(jobs // 1_000):
+        topic.enqueue_many([b"%0200d" % number for number in range(1_000)])
+    svc.flush()
+
+
+def _fill(path: Path, jobs: int) -> None:
+    with jobq.open(path, sync="never") as svc:
+        _add(svc, jobs)
+
+
+def _resident_with(path: Path) -> int:
+    with jobq.open(path, sync="never"):
+        return _resident()
+
+
+def _in_another_process(
+    call: Callable[_Given, _Found], *args: _Given.args, **kwargs: _Given.kwargs
+) -> _Found:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(call, *args, **kwargs).result()
 
 
 def _resident() -> int:
@@ -224,9 +259,9 @@ def _resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def reopen(folder: Path, seconds: float) -> dict[str, float]:
-    """Open after a kill, with `seconds` * 100,000 jobs waiting."""
-    number = max(10_000, int(seconds * 100_000))
+def reopen(folder: Path, jobs: float) -> dict[str, float]:
+    """Open after a kill, with this many jobs waiting."""
+    number = int(jobs) // 1_000 * 1_000
     child = os.fork()
     if child == 0:
         svc = jobq.open(folder / "store", sync="never")
@@ -239,7 +274,7 @@ def reopen(folder: Path, seconds: float) -> dict[str, float]:
     with jobq.open(folder / "store") as svc:
         took = time.perf_counter() - start
         found = svc.recovery.ready
-    assert found == number // 1_000 * 1_000, found
+    assert found == number, found
     return {"s": took, "jobs": found}
 
 
@@ -261,6 +296,7 @@ SUBJECTS: dict[str, Callable[[Path, float], dict[str, float]]] = {
         litequeue,
         huey_sqlite,
         waiting,
+        reopened,
         reopen,
     )
 }

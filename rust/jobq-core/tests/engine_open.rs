@@ -6,12 +6,41 @@ mod common;
 
 use std::sync::Arc;
 
-use common::store::{Store, crash, open, try_open};
-use common::{Bytes, MAIL, NOW, manual, post, settle, take};
-use jobq_core::engine::{Outcome, Thread};
+use common::paced::Paced;
+use common::store::{Store, crash, disk_full, open, open_with, try_open};
+use common::{Bytes, MAIL, NOW, assert_sound, config, manual, post, post_large, settle, take};
+use jobq_core::clock::{Clock, ManualClock};
+use jobq_core::engine::{Config, Engine, Outcome, Thread};
 use jobq_core::error::Error;
 use jobq_core::job::{JobId, Schedule, Token};
-use jobq_core::repository::codec::{decode_number, encode_number, meta_key};
+use jobq_core::options::Retention;
+use jobq_core::repository::Ack;
+use jobq_core::repository::codec::{
+    CHUNK, TopicRecord, chunk_key, decode_number, encode_number, meta_key, seal, topic_key,
+};
+
+/// A service of a store that a thread of its own writes.
+fn open_paced(
+    clock: &Arc<ManualClock>,
+    store: &Arc<Paced>,
+    change: impl FnOnce(&mut Config),
+) -> Result<Arc<Engine<Bytes>>, Error> {
+    let mut config = config(Clock::Manual(Arc::clone(clock)));
+    (config.jobs, config.topics) = (Arc::clone(store) as _, Arc::clone(store) as _);
+    change(&mut config);
+    Engine::open(&Thread, config)
+}
+
+/// Keep no finished job.
+fn keep_none(config: &mut Config) {
+    config.retention = Retention { count: Some(0), ..config.retention };
+}
+
+/// What a store has of `mail`.
+fn record(store: &Store) -> TopicRecord {
+    let key = topic_key(MAIL.name());
+    TopicRecord::decode(&key, &store.data()[&key]).unwrap()
+}
 
 /// No number is used before the end of its block is on disk, and none twice, crash or not (R7).
 #[test]
@@ -83,4 +112,72 @@ fn r8_a_failed_load_of_the_topics_closes_the_jobs() {
     topics.fail_loads();
     assert!(matches!(try_open(&clock, &jobs, &topics, |_| ()), Err(Error::Repository(_))));
     assert_eq!((jobs.closes(), jobs.commits()), (1, 0));
+}
+
+/// What opening sweeps and purges is written in groups, each with the counts: a crash between two of them neither
+/// resumes a topic nor loses its statistics (R2, R6).
+#[test]
+fn r2_a_crash_while_opening_leaves_a_pause_and_the_counts() {
+    let (clock, store) = (manual(), Store::new());
+    let engine = open(&clock, &store);
+    for _ in 0..300 {
+        post_large(&engine);
+        settle(&engine, &take(&engine), Outcome::Done);
+    }
+    engine.pause(&Thread, MAIL).unwrap();
+    engine.close(&Thread).unwrap();
+    let before = record(&store);
+    assert!(before.paused && before.counters.completions == 300);
+    // What a kill leaves of large enqueues.
+    let orphaned = store.copy();
+    orphaned.edit(|data| {
+        data.extend((0..300).map(|chunk| {
+            let key = chunk_key(JobId(2_000), chunk);
+            let value = seal(&key, vec![7; CHUNK]);
+            (key, value)
+        }));
+    });
+    let keep_all = |_: &mut Config| ();
+    let cases = [(orphaned, keep_all as fn(&mut Config), 0), (store, keep_none, 300)];
+    for (left, change, purged) in cases {
+        let paced = Paced::on(left.copy(), Ack::Synced, [].into());
+        paced.store.on_commit(|number| if number > 1 { Err(disk_full()) } else { Ok(()) });
+        assert!(open_paced(&clock, &paced, change).is_err(), "open writes more than a group");
+        let after = record(&paced.store);
+        let (was, is) = (before.counters, after.counters);
+        assert_eq!((after.paused, is.completions, is.enqueued), (true, was.completions, was.enqueued));
+        let engine = open_paced(&clock, &paced.after_kill(), change).unwrap();
+        let stats = engine.topic_stats(&Thread, MAIL).unwrap();
+        assert_eq!((stats.paused, stats.counters.purged, stats.counters.lost), (true, purged, 0));
+        assert_sound(&engine);
+    }
+}
+
+/// A service that is to keep less than the one before purges in groups of bounded size; where a kill may take what is
+/// queued, no more is queued at once than is soon written.
+#[test]
+fn v2_what_a_smaller_retention_purges_at_open_is_cut_into_groups() {
+    let (clock, store) = (manual(), Store::new());
+    let engine = open(&clock, &store);
+    for _ in 0..5 {
+        let many = (0..1_000).map(|_| (Bytes::from(vec![]), 0)).collect();
+        engine.enqueue_many(&Thread, MAIL, many, Schedule::Now, None).unwrap();
+        for grant in engine.reserve(&Thread, MAIL, 1_000, NOW).unwrap() {
+            settle(&engine, &grant, Outcome::Done);
+        }
+    }
+    engine.close(&Thread).unwrap();
+    let largest = |store: &Store| store.batches().iter().map(Vec::len).max().unwrap();
+    let left = store.copy();
+    let engine = open_with(&clock, &left, &left, keep_none);
+    assert_eq!((engine.recovery().done, left.data().keys().filter(|key| key[0] == b'j').count()), (0, 0));
+    assert!(largest(&left) <= 1_010, "{} changes in one commit", largest(&left));
+    let paced = Paced::on(store.copy(), Ack::Queued, [].into());
+    let engine = open_paced(&clock, &paced, keep_none).unwrap();
+    let left = engine.recovery().done;
+    assert!(left > 1_000, "{left} left to the ticks");
+    while engine.stats(&Thread).unwrap().counters.purged < 5_000 {}
+    engine.flush(&Thread).unwrap();
+    assert!(largest(&paced.store) <= 1_010, "{} changes in one commit", largest(&paced.store));
+    assert_sound(&engine);
 }

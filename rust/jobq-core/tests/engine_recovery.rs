@@ -15,7 +15,7 @@ use jobq_core::engine::{Engine, Force, Grant, Outcome, Thread};
 use jobq_core::error::{Closed, Error};
 use jobq_core::job::{JobId, Reason, Schedule, Status};
 use jobq_core::options::{JobOptions, LogStatusChange};
-use jobq_core::repository::codec::{BODY, OVERLAY, chunk_key, job_key, topic_key};
+use jobq_core::repository::codec::{BODY, OVERLAY, chunk_key, id_of, job_key, line_key, topic_key};
 use jobq_core::topic::TopicRef;
 
 fn reserve(engine: &Engine<Bytes>, limit: u64) -> Vec<Grant<Bytes>> {
@@ -204,6 +204,38 @@ fn c3_damage_is_set_aside_and_counted() {
     let counters = again.stats(&Thread).unwrap().counters;
     assert_eq!((counters.enqueued, counters.lost, counters.dead), (6, 1, 4), "the same after another open");
     assert_sound(&again);
+}
+
+/// What a crash left of a job without its record goes, damaged or not; what stands beside a damaged record stays, for
+/// whoever may save it, and a line that cannot be read costs the job nothing (C3).
+#[test]
+fn c3_what_has_no_record_is_swept_but_not_beside_a_damaged_one() {
+    let (clock, store) = (manual(), Store::new());
+    let engine = open(&clock, &store);
+    let options = JobOptions { log_status_change: LogStatusChange::On, ..at_once() };
+    let [whole, damaged, gone, worse] = [(); 4].map(|()| post_with(&engine, &options));
+    engine.give_back(reserve(&engine, 4));
+    engine.flush(&Thread).unwrap();
+    drop(engine);
+    store.damage(&job_key(BODY, damaged));
+    store.damage(&line_key(whole, 0));
+    store.damage(&line_key(worse, 0));
+    store.damage(&job_key(OVERLAY, worse));
+    store.edit(|data| {
+        data.remove(&job_key(BODY, gone));
+        data.remove(&job_key(BODY, worse));
+        data.insert(OVERLAY.to_vec(), vec![1]);
+    });
+    let of = |id: JobId| store.data().keys().filter(|key| id_of(key) == Some(id)).count();
+    let before = [whole, damaged, gone, worse].map(of);
+    assert!(before[0] >= 4 && before[2..] == [before[0] - 1; 2], "{before:?}");
+    let engine = open(&clock, &store);
+    assert_eq!(engine.recovery().quarantined, [damaged]);
+    assert_eq!([whole, damaged, gone, worse].map(of), [before[0], before[1], 0, 0]);
+    assert!(!store.data().contains_key(OVERLAY));
+    let info = engine.info(&Thread, whole).unwrap();
+    assert_eq!((info.status, info.log.len()), (Status::Ready, before[0] - 3));
+    assert_sound(&engine);
 }
 
 /// The job repository stands alone; the topic repository is corrected from it, lost, older or newer (R1, R2).

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use common::store::{Log, Store, disk_full, held_post, hold, open, open_with};
 use common::{
-    Bytes, MAIL, NOW, Running, Sleep, assert_sound, drain, handle, manual, post, settle, start, take, within_patience,
+    Bytes, MAIL, NOW, Running, Sleep, assert_sound, drain, handle, manual, post, put, settle, start, take,
+    within_patience,
 };
 use jobq_core::engine::{Outcome, Thread};
 use jobq_core::error::Error;
 use jobq_core::job::{JobId, Schedule, Status};
+use jobq_core::options::Retention;
 use jobq_core::repository::Change;
 use jobq_core::repository::codec::CHUNK;
 
@@ -219,4 +221,36 @@ fn compact_says_what_the_stores_freed() {
     let (jobs, topics) = (Store::new(), Store::new());
     assert_eq!(open(&clock, &jobs).compact(&Thread).unwrap(), 7);
     assert_eq!(open_with(&clock, &jobs, &topics, |_| ()).compact(&Thread).unwrap(), 14);
+}
+
+/// One large job that is done may displace any number of small ones: each call drops a slice of them, in groups (T4).
+#[test]
+fn t4_what_one_job_displaces_is_purged_in_slices() {
+    let (clock, store) = (manual(), Store::new());
+    let engine = open_with(&clock, &store, &store, |config| {
+        config.retention = Retention { age: None, count: None, size: Some(4_000) };
+    });
+    let small = (0..3_500).map(|_| (Bytes::from(vec![0]), 0)).collect();
+    engine.enqueue_many(&Thread, MAIL, small, Schedule::Now, None).unwrap();
+    let handles: Vec<_> = engine.reserve(&Thread, MAIL, 3_500, NOW).unwrap().iter().map(handle).collect();
+    engine.settle_many(&Thread, &handles, Outcome::Done).unwrap();
+    let large: Vec<_> = [4_000, 1, 1]
+        .map(|size| {
+            put(&engine, MAIL, Bytes::from(vec![0; size]));
+            handle(&take(&engine))
+        })
+        .into();
+    let before = store.batches().len();
+    let purged = || {
+        let data = store.data();
+        3_503 - u64::try_from(data.keys().filter(|key| key[0] == b'j').count()).unwrap()
+    };
+    engine.settle_many(&Thread, &large, Outcome::Done).unwrap();
+    // A slice for the large one, one for each that follows.
+    assert_eq!(purged(), 1_002);
+    for wanted in [2_002, 3_002, 3_501, 3_501] {
+        assert_eq!((engine.stats(&Thread).unwrap().counters.purged, purged()), (wanted, wanted));
+    }
+    assert!(store.batches().iter().skip(before).all(|batch| batch.len() <= 1_010));
+    assert_sound(&engine);
 }

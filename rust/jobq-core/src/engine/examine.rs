@@ -10,7 +10,7 @@ use super::open::Recovery;
 use crate::error::Error;
 use crate::job::{JobId, JobInfo, Reason, Status, Token};
 use crate::repository::codec::{PIECE, TOPIC, TopicRecord, chunk_key, chunks, id_of, name_of, unseal};
-use crate::repository::{Change, Repository, Visit};
+use crate::repository::{Change, LeaseTable, Repository, Visit};
 use crate::stats::{Counters, ServiceStats, TopicStats};
 use crate::sync::Mutex;
 
@@ -46,19 +46,16 @@ struct Stored {
 pub fn examine(store: &dyn Repository, now: u64, step: &Step<'_>) -> Result<Examined, Error> {
     let reader = Reader { store, step, seen: Mutex::new(Seen::default()) };
     let numbers = numbers_of(&reader)?;
-    let mut recovery = Recovery::default();
-    let mut loaded = load_jobs(&reader, &mut recovery)?;
-    if let Some(table) = store.leases() {
-        loaded.mark_held(&table.load()?, numbers.recovered);
-    }
     let pieces = load_pieces(&reader)?;
+    let (mut jobs, mut broken) = (Vec::new(), Vec::new());
+    load_jobs(&reader, numbers.recovered, &mut Recovery::default(), &mut |found| {
+        broken.extend(fault_of(&found, &pieces));
+        jobs.push(Stored::from(found));
+    })?;
     let topics = load_topics(&reader)?;
     store.loaded()?;
     let Seen { records, mut faults } = reader.seen.into_inner();
-    for job in &loaded.jobs {
-        faults.extend(fault_of(job, &pieces));
-    }
-    let jobs: Vec<Stored> = loaded.jobs.into_iter().map(Stored::from).collect();
+    faults.extend(broken);
     let (topics, stats) = count(&jobs, topics, numbers.role, now);
     Ok(Examined { topics, stats, faults, records, jobs })
 }
@@ -136,6 +133,10 @@ impl Repository for Reader<'_> {
         Err(Error::Internal)
     }
 
+    fn leases(&self) -> Option<&dyn LeaseTable> {
+        self.store.leases()
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         self.store.get(key)
     }
@@ -200,7 +201,7 @@ fn load_topics(store: &dyn Repository) -> Result<HashMap<Arc<str>, TopicRecord>,
 }
 
 /// A payload that is not whole; one of a job that was canceled for it is known.
-fn fault_of(job: &Found, pieces: &HashMap<JobId, Pieces>) -> Option<String> {
+fn fault_of(job: &Found<'_>, pieces: &HashMap<JobId, Pieces>) -> Option<String> {
     let wanted = chunks(job.body.size);
     let (number, bytes) = pieces.get(&job.id).map_or((0, 0), |pieces| (pieces.number, pieces.bytes));
     let is_known = matches!(&job.overlay, Kind::Read(overlay) if overlay.reason == Some(Reason::Damaged));
@@ -211,8 +212,8 @@ fn fault_of(job: &Found, pieces: &HashMap<JobId, Pieces>) -> Option<String> {
     })
 }
 
-impl From<Found> for Stored {
-    fn from(found: Found) -> Self {
+impl From<Found<'_>> for Stored {
+    fn from(found: Found<'_>) -> Self {
         let Found { id, body, payload, overlay, log, leased } = found;
         let mut info = JobInfo {
             id,
@@ -260,7 +261,7 @@ impl From<Found> for Stored {
             Status::Canceled if info.reason != Some(Reason::Damaged) => info.finished_at = Some(when),
             Status::Canceled | Status::Created | Status::Reserved => {}
         }
-        Self { info, payload }
+        Self { info, payload: payload.map(<[u8]>::to_vec) }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::job::{JobId, LogEntry, Status, Token};
 use crate::repository::codec::{
     BODY, Body, FORMAT, LINE, META, OVERLAY, Overlay, PIECE, TOPIC, TopicRecord, decode_line, decode_number, id_of,
-    meta_key, number_of,
+    job_key, line_key, meta_key, number_of,
 };
 use crate::repository::{KeptLease, Repository};
 
@@ -53,11 +53,11 @@ pub(super) fn load_numbers(store: &dyn Repository) -> Result<ServiceNumbers, Err
 }
 
 /// A job as its repository has it.
-pub(super) struct Found {
+pub(super) struct Found<'a> {
     pub(super) id: JobId,
     pub(super) body: Body,
     /// Where it is kept in the body.
-    pub(super) payload: Option<Vec<u8>>,
+    pub(super) payload: Option<&'a [u8]>,
     pub(super) overlay: Kind,
     /// Its lines with their numbers, ascending.
     pub(super) log: Vec<(u32, LogEntry)>,
@@ -88,86 +88,134 @@ pub(super) fn stamp_of_held(leased: Option<u64>, status: Status, when: u64) -> O
 pub(super) enum Kind {
     None,
     Damaged,
-    Read(Box<Overlay>),
+    Read(Overlay),
 }
 
-/// Every job of a store, by ascending id, and what of a job has no body: what a crash left of an enqueue or a purge.
+/// What stands beside the bodies, read before them and taken by each: what is left has none. Few jobs have any of it,
+/// but for the overlay, which those have that are kept when they are finished.
 #[derive(Default)]
-pub(super) struct Loaded {
-    pub(super) jobs: Vec<Found>,
-    /// Keys.
-    pub(super) orphans: Vec<Vec<u8>>,
+struct Beside {
+    /// By ascending id; [`Kind::None`] is one that was taken.
+    overlays: Vec<(JobId, Kind)>,
+    lines: HashMap<JobId, Lines>,
+    /// The stamps of leases.
+    leases: HashMap<JobId, u64>,
+    /// Keys that are none of ours.
+    strays: Vec<Vec<u8>>,
 }
 
-/// Load all but the payloads that are kept apart; a body that cannot be read is set aside.
-pub(super) fn load_jobs(store: &dyn Repository, recovery: &mut Recovery) -> Result<Loaded, Error> {
-    let mut jobs: Vec<Found> = Vec::new();
+/// What there is of a job's log.
+#[derive(Default)]
+struct Lines {
+    read: Vec<(u32, LogEntry)>,
+    /// Keys. A damaged line is no damage to the job.
+    damaged: Vec<Vec<u8>>,
+}
+
+/// Visit every job of a store, by ascending id as the repository gives them; all but the payloads that are kept apart
+/// is with it. A body that cannot be read is set aside. Returned are the keys of what has no body: what a crash left
+/// of an enqueue or a purge.
+///
+/// A job was held if it has a lease that no recovery before this one has counted: one of `recovered` or later.
+pub(super) fn load_jobs(
+    store: &dyn Repository,
+    recovered: Token,
+    recovery: &mut Recovery,
+    visit: &mut dyn FnMut(Found<'_>),
+) -> Result<Vec<Vec<u8>>, Error> {
+    let mut beside = Beside::default();
+    if let Some(table) = store.leases() {
+        beside.add_leases(&table.load()?, recovered);
+    }
+    store.load(LINE, &mut |key, value| {
+        beside.add_line(key, value);
+        Ok(())
+    })?;
+    store.load(OVERLAY, &mut |key, value| {
+        beside.add_overlay(key, value);
+        Ok(())
+    })?;
     store.load(BODY, &mut |key, value| {
         match (id_of(key), Body::decode(key, value)) {
-            (Some(id), Some((body, inline))) => {
-                let payload = inline.map(<[u8]>::to_vec);
-                jobs.push(Found { id, body, payload, overlay: Kind::None, log: Vec::new(), leased: None });
+            (Some(id), Some((body, payload))) => {
+                let (overlay, log, leased) = beside.take(id);
+                visit(Found { id, body, payload, overlay, log, leased });
             }
             (Some(id), None) => recovery.quarantined.push(id),
             (None, _) => recovery.quarantined.push(JobId(0)),
         }
         Ok(())
     })?;
-    let mut loaded = Loaded { jobs, orphans: Vec::new() };
-    store.load(LINE, &mut |key, value| {
-        match (loaded.job_of(key), number_of(key).zip(decode_line(key, value))) {
-            (Some(job), Some(line)) => job.log.push(line),
-            // A damaged line is no damage to the job.
-            (Some(_), None) => {}
-            (None, _) => loaded.note_orphan(key, recovery),
-        }
-        Ok(())
-    })?;
-    store.load(OVERLAY, &mut |key, value| {
-        match (loaded.job_of(key), Overlay::decode(key, value)) {
-            (Some(job), Some(overlay)) => job.overlay = Kind::Read(Box::new(overlay)),
-            (Some(job), None) => job.overlay = Kind::Damaged,
-            (None, _) => loaded.note_orphan(key, recovery),
-        }
-        Ok(())
-    })?;
-    Ok(loaded)
+    let mut orphans = beside.into_keys();
+    orphans.retain(|key| is_orphan(key, recovery));
+    Ok(orphans)
 }
 
-impl Loaded {
-    fn job_of(&mut self, key: &[u8]) -> Option<&mut Found> {
-        let id = id_of(key)?;
-        let at = self.jobs.binary_search_by_key(&id, |job| job.id).ok()?;
-        self.jobs.get_mut(at)
-    }
+/// What belongs to a body that was set aside stays beside it.
+fn is_orphan(key: &[u8], recovery: &Recovery) -> bool {
+    id_of(key).is_none_or(|id| !recovery.quarantined.contains(&id))
+}
 
-    /// What belongs to a body that was set aside stays beside it.
-    fn note_orphan(&mut self, key: &[u8], recovery: &Recovery) {
-        if id_of(key).is_none_or(|id| !recovery.quarantined.contains(&id)) {
-            self.orphans.push(key.to_vec());
+/// Look through the payloads that are kept apart, for those without a body; their keys.
+pub(super) fn load_pieces(
+    store: &dyn Repository,
+    recovery: &Recovery,
+    has_body: impl Fn(JobId) -> bool,
+) -> Result<Vec<Vec<u8>>, Error> {
+    let mut orphans = Vec::new();
+    store.load(PIECE, &mut |key, _| {
+        if !id_of(key).is_some_and(&has_body) && is_orphan(key, recovery) {
+            orphans.push(key.to_vec());
         }
-    }
+        Ok(())
+    })?;
+    Ok(orphans)
+}
 
-    /// Look through the payloads that are kept apart, for those without a body.
-    pub(super) fn load_pieces(&mut self, store: &dyn Repository, recovery: &Recovery) -> Result<(), Error> {
-        store.load(PIECE, &mut |key, _| {
-            if self.job_of(key).is_none() {
-                self.note_orphan(key, recovery);
-            }
-            Ok(())
-        })
-    }
-
-    /// Mark the jobs that somebody had, by a lease that no recovery before this one has counted. Of two leases of a job
-    /// the later has the higher stamp.
-    pub(super) fn mark_held(&mut self, leases: &[KeptLease], recovered: Token) {
+impl Beside {
+    /// Of two leases of a job the later has the higher stamp.
+    fn add_leases(&mut self, leases: &[KeptLease], recovered: Token) {
         for lease in leases.iter().filter(|lease| lease.token >= recovered) {
-            if let Ok(at) = self.jobs.binary_search_by_key(&lease.id, |job| job.id)
-                && let Some(job) = self.jobs.get_mut(at)
-            {
-                job.leased = job.leased.max(Some(lease.stamp));
-            }
+            let stamp = self.leases.entry(lease.id).or_default();
+            *stamp = lease.stamp.max(*stamp);
         }
+    }
+
+    fn add_line(&mut self, key: &[u8], value: &[u8]) {
+        let Some(id) = id_of(key) else { return self.strays.push(key.to_vec()) };
+        let lines = self.lines.entry(id).or_default();
+        match number_of(key).zip(decode_line(key, value)) {
+            Some(line) => lines.read.push(line),
+            None => lines.damaged.push(key.to_vec()),
+        }
+    }
+
+    fn add_overlay(&mut self, key: &[u8], value: &[u8]) {
+        match id_of(key).filter(|&id| key == job_key(OVERLAY, id)) {
+            Some(id) => self.overlays.push((id, Overlay::decode(key, value).map_or(Kind::Damaged, Kind::Read))),
+            None => self.strays.push(key.to_vec()),
+        }
+    }
+
+    /// What a job has.
+    fn take(&mut self, id: JobId) -> (Kind, Vec<(u32, LogEntry)>, Option<u64>) {
+        let at = self.overlays.binary_search_by_key(&id, |(id, _)| *id).ok();
+        let overlay = at.and_then(|at| self.overlays.get_mut(at));
+        (
+            overlay.map_or(Kind::None, |(_, kind)| std::mem::replace(kind, Kind::None)),
+            self.lines.remove(&id).map_or_else(Vec::new, |lines| lines.read),
+            self.leases.remove(&id),
+        )
+    }
+
+    /// The keys of what was not taken. A lease without a job is forgotten with the table.
+    fn into_keys(self) -> Vec<Vec<u8>> {
+        let overlays = self.overlays.iter().filter(|(_, kind)| !matches!(kind, Kind::None));
+        let lines = self.lines.into_iter().flat_map(|(id, lines)| {
+            let read = lines.read.into_iter().map(move |(number, _)| line_key(id, number));
+            read.chain(lines.damaged)
+        });
+        overlays.map(|(id, _)| job_key(OVERLAY, *id)).chain(lines).chain(self.strays).collect()
     }
 }
 

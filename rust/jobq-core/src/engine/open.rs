@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::commit::Numbers;
 use super::held::Notes;
-use super::load::{Found, Kind, load_jobs, load_numbers, load_topics, stamp_of_held};
+use super::load::{Found, Kind, load_jobs, load_numbers, load_pieces, load_topics, stamp_of_held};
 use super::planted::Planted;
 use super::record::{OptionTable, Payload, Record};
 use super::retain::Kept;
@@ -182,16 +182,11 @@ impl<P: Payload> State<P> {
         let mut orphans = Vec::new();
         if let Some(store) = &stores.jobs {
             let recovered = self.load_numbers(store.as_ref(), &mut recovery)?;
-            let mut loaded = load_jobs(store.as_ref(), &mut recovery)?;
-            if let Some(table) = store.leases() {
-                loaded.mark_held(&table.load()?, recovered);
-            }
+            orphans = self.place_all(store.as_ref(), recovered, &mut recovery)?;
             // A repository of one's own need not read its payloads at open.
             if store.pace() != Pace::Caller {
-                loaded.load_pieces(store.as_ref(), &recovery)?;
+                orphans.extend(load_pieces(store.as_ref(), &recovery, |id| self.ids.get(id.0).is_some())?);
             }
-            self.place_all(loaded.jobs, &mut recovery);
-            orphans = loaded.orphans;
         }
         let mut records = HashMap::new();
         if let Some(store) = &stores.topics {
@@ -204,11 +199,12 @@ impl<P: Payload> State<P> {
         for store in stores.each() {
             store.loaded()?;
         }
-        for key in orphans {
-            self.cut();
-            self.erase(key, CHUNK);
-        }
         self.count_all(records);
+        // Only now, in an order that any crash may cut short: a group takes along the records of the topics, which were
+        // not all read before, and what a crash did to the jobs is counted in them.
+        self.note_recovered();
+        self.sweep(orphans);
+        self.purge_found();
         recovery.ready = self.total.now(Status::Ready);
         recovery.delayed = self.total.now(Status::Delayed);
         recovery.done = self.total.now(Status::Done);
@@ -228,36 +224,45 @@ impl<P: Payload> State<P> {
         Ok(Token(numbers.get("recovered").unwrap_or(0)))
     }
 
-    /// Give every job its record and its place.
-    fn place_all(&mut self, found: Vec<Found>, recovery: &mut Recovery) {
+    /// Give every job its record and its place; the keys of what has no job.
+    fn place_all(
+        &mut self,
+        store: &dyn Repository,
+        recovered: Token,
+        recovery: &mut Recovery,
+    ) -> Result<Vec<Vec<u8>>, Error> {
         let (mut ready, mut finished) = (Vec::new(), Vec::new());
-        for job in found {
-            let id = job.id;
+        let mut crashed = Crashed::default();
+        let orphans = load_jobs(store, recovered, recovery, &mut |found| {
+            let id = found.id;
             // An id that was used is never used again, whatever the store says its blocks are.
             if id.0 >= self.next_id.next {
                 self.next_id = Numbers::from(id.0 + 1);
             }
-            match self.place(job, recovery) {
+            match self.place(found, &mut crashed) {
                 Placed::Ready { key, slot } => ready.push((key, id, slot)),
-                Placed::Finished(kept) => finished.push((kept.at, id, kept)),
+                Placed::Finished { at, slot } => finished.push((at, id, slot)),
                 Placed::Delayed => {}
             }
-        }
+        })?;
+        (recovery.recovered, recovery.poisoned) = (crashed.recovered, crashed.poisoned);
         self.queue_all(ready);
-        finished.sort_unstable_by_key(|(at, id, _)| (*at, *id));
-        for (_, _, kept) in finished {
-            self.keep(kept.slot, kept.reason, kept.size);
+        finished.sort_unstable();
+        for (_, _, slot) in finished {
+            let Some(job) = self.jobs.get(slot) else { continue };
+            self.line_up(slot, job.reason(), job.size);
         }
+        Ok(orphans)
     }
 
-    fn place(&mut self, found: Found, recovery: &mut Recovery) -> Placed {
+    fn place(&mut self, found: Found<'_>, crashed: &mut Crashed) -> Placed {
         let Found { id, body, overlay, payload, log, leased } = found;
         let now = self.now.wall.0;
         let topic = match self.topics.slot_of(&body.topic) {
             Some(slot) => slot,
             None => self.topics.insert(Arc::clone(&body.topic), self.now.mono),
         };
-        let job = Record::new(id.0, topic, body.weight, body.created, payload.map(P::from_bytes), body.size);
+        let job = Record::new(id.0, topic, body.weight, body.created, payload.map(P::from_slice), body.size);
         let slot = self.jobs.insert(job);
         self.ids.insert(id.0, slot);
         let (mut status, mut when, mut reason) = (body.status, body.when, None);
@@ -269,7 +274,7 @@ impl<P: Payload> State<P> {
             }
             Kind::Read(overlay) => {
                 (status, when, reason) = (overlay.status, overlay.when, overlay.reason);
-                self.restore(slot, *overlay);
+                self.restore(slot, overlay);
             }
         }
         if !log.is_empty()
@@ -284,16 +289,14 @@ impl<P: Payload> State<P> {
             }
         }
         if status == Status::Reserved {
-            (status, when, reason) = self.recover_one(slot, when, recovery);
+            (status, when, reason) = self.recover_one(slot, when, crashed);
         }
         if status == Status::Delayed && when <= now {
             (status, when) = (Status::Ready, when << 20);
         }
-        let mut size = 0;
         let set = |job: &mut Record<P>| {
             job.when = when;
             job.set_reason(reason);
-            size = job.size;
         };
         self.shift(slot, status, set, |_| ());
         // Only now: what stands in the repository is no change of status to be logged.
@@ -309,7 +312,7 @@ impl<P: Payload> State<P> {
             Status::Done | Status::Canceled => {
                 let dead = reason.is_some_and(Reason::is_dead);
                 self.tally(topic, |counters| counters.dead += u64::from(dead));
-                Placed::Finished(Finished { at: when, slot, reason, size })
+                Placed::Finished { at: when, slot }
             }
             Status::Ready | Status::Created | Status::Reserved => Placed::Ready { key: when, slot },
         }
@@ -330,7 +333,7 @@ impl<P: Payload> State<P> {
     }
 
     /// A job that was reserved when the process died: back to its old place, or poison.
-    fn recover_one(&mut self, slot: u32, stamp: u64, recovery: &mut Recovery) -> (Status, u64, Option<Reason>) {
+    fn recover_one(&mut self, slot: u32, stamp: u64, crashed: &mut Crashed) -> (Status, u64, Option<Reason>) {
         let Some(job) = self.jobs.get_mut(slot) else { return (Status::Ready, stamp, None) };
         job.set_alone(true);
         let (id, topic) = (job.id(), job.topic);
@@ -339,11 +342,11 @@ impl<P: Payload> State<P> {
         let poison = self.max_crashes.is_some_and(|max| self.cold_of(slot).is_some_and(|cold| cold.crashes > max));
         self.tally(topic, |counters| counters.recoveries += 1);
         if poison {
-            recovery.poisoned.push(id);
+            crashed.poisoned.push(id);
             self.tally(topic, |counters| counters.cancellations += 1);
             return (Status::Canceled, self.now.wall.0, Some(Reason::Poison));
         }
-        recovery.recovered += 1;
+        crashed.recovered += 1;
         (Status::Ready, stamp, None)
     }
 
@@ -400,15 +403,14 @@ impl<P: Payload> State<P> {
         self.total = total;
     }
 
-    /// Write what open itself changed: blocks of numbers, recovered jobs, that the store is in use.
-    fn note_open(&mut self) {
+    /// Write what the crash of another service did, and that this one uses the store.
+    fn note_recovered(&mut self) {
         let Some(journal) = &mut self.journal else { return };
         for (name, number) in [("format", FORMAT), ("clean", 0), ("recovered", self.next_token.next)] {
             let key = meta_key(name);
             let value = encode_number(&key, number);
             journal.job(Change::Put(key, value), 0);
         }
-        self.ask_numbers(0, 0);
         let changed: Vec<u32> = self
             .jobs
             .iter()
@@ -419,6 +421,19 @@ impl<P: Payload> State<P> {
             self.cut();
             self.note(slot);
         }
+    }
+
+    /// Forget what belongs to no job.
+    fn sweep(&mut self, orphans: Vec<Vec<u8>>) {
+        for key in orphans {
+            self.cut();
+            self.erase(key, CHUNK);
+        }
+    }
+
+    /// Have written what every service needs: blocks of numbers, and the topics as they are counted now.
+    fn note_open(&mut self) {
+        self.ask_numbers(0, 0);
         let topics: Vec<u32> = self.topics.iter().map(|(slot, _)| slot).collect();
         for slot in topics {
             self.soil(slot);
@@ -434,15 +449,15 @@ fn close_all(stores: &Stores) {
     }
 }
 
+/// Jobs that were reserved when the process died.
+#[derive(Default)]
+struct Crashed {
+    recovered: u64,
+    poisoned: Vec<JobId>,
+}
+
 enum Placed {
     Ready { key: u64, slot: u32 },
     Delayed,
-    Finished(Finished),
-}
-
-struct Finished {
-    at: u64,
-    slot: u32,
-    reason: Option<Reason>,
-    size: u32,
+    Finished { at: u64, slot: u32 },
 }

@@ -24,6 +24,11 @@ pub trait Payload: Send + Sync + Sized {
     fn bytes(&self) -> &[u8];
     /// A payload of bytes read back from a repository.
     fn from_bytes(bytes: Vec<u8>) -> Self;
+    /// The same, of bytes that the repository keeps: at open there is one for each job that waits.
+    #[must_use]
+    fn from_slice(bytes: &[u8]) -> Self {
+        Self::from_bytes(bytes.to_vec())
+    }
 }
 
 impl Payload for Arc<[u8]> {
@@ -36,6 +41,10 @@ impl Payload for Arc<[u8]> {
     }
 
     fn from_bytes(bytes: Vec<u8>) -> Self {
+        bytes.into()
+    }
+
+    fn from_slice(bytes: &[u8]) -> Self {
         bytes.into()
     }
 }

@@ -69,7 +69,7 @@ impl<P: Payload> State<P> {
         let mut left = SLICE;
         let mut more = self.expire_due(&mut left);
         more |= self.promote_due(&mut left);
-        more |= self.purge_aged(left);
+        more |= self.purge_slice(left);
         more |= self.drop_idle();
         self.serve_touched();
         more

@@ -84,7 +84,11 @@ impl jobq_core::engine::Payload for Payload {
     }
 
     fn from_bytes(bytes: Vec<u8>) -> Self {
-        Python::attach(|py| Self::new(PyBytes::new(py, &bytes).unbind()))
+        Self::from_slice(&bytes)
+    }
+
+    fn from_slice(bytes: &[u8]) -> Self {
+        Python::attach(|py| Self::new(PyBytes::new(py, bytes).unbind()))
     }
 }
 
