@@ -27,8 +27,8 @@ from .victim import FAILED
 STEPS = 60
 PATIENCE = 100.0
 """Seconds: a write that hangs fails after 30; sled's flush may hang, and one call waited for twice that."""
-STEP = {"sled": 1 if SOAK else 5, "sqlite": 1 if SOAK else 15}
-"""About each which call fails."""
+STEP = {"sled": 5, "sqlite": 15}
+"""About each which call fails; a soak comes by others in each round."""
 KINDS: dict[str, dict[str, Any]] = {
     "EIO": {"mode": "error", "errno": errno.EIO},
     "EIO from then on": {"mode": "error", "errno": errno.EIO, "sticky": True},
