@@ -11,7 +11,10 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -254,6 +257,54 @@ def test_it_opens_again_five_hundred_times() -> None:
                 before = [used("fd"), used("task")]
         assert used("fd") <= before[0] + 3
         assert used("task") <= before[1] + 3
+
+
+class Interruption(Exception):
+    """What a signal handler raises."""
+
+
+def test_a_close_that_is_interrupted_ends_for_everybody(path: Path) -> None:
+    """Ctrl-C comes when a program ends; what its threads were told must be kept all the same."""
+
+    def interrupt(*_: object) -> None:
+        raise Interruption
+
+    interruptions = 0
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for turn in range(12):
+            service = jobq.open(path)
+            kept: list[int] = []
+
+            def produce(service: JobService = service, kept: list[int] = kept) -> None:
+                with suppress(jobq.ServiceClosed):
+                    while True:
+                        kept.append(service.enqueue("t", b"z" * 300_000))
+
+            producers = [threading.Thread(target=produce, daemon=True) for _ in range(8)]
+            for producer in producers:
+                producer.start()
+            while not kept:
+                time.sleep(0.001)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.001 * (turn + 1))
+                service.close()
+            except Interruption:
+                interruptions += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            for producer in producers:
+                producer.join(20)
+            assert not any(producer.is_alive() for producer in producers), (
+                f"turn {turn}: a call never returned"
+            )
+            with jobq.open(path) as again:
+                assert again.recovery.clean
+                assert {info.id for info in again.find()} >= set(kept)
+                again.delete([info.id for info in again.find()])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interruptions, "no close was interrupted, so nothing was tested"
 
 
 @pytest.mark.parametrize("sync", ["always", "interval", "never"])

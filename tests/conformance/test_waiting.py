@@ -343,3 +343,14 @@ def test_L1_a_canceled_job_never_reaches_a_waiter(svc: JobService, clock: Manual
     other = svc.enqueue("t", b"")
     assert [job.id for job in waiter.result()] == [other]
     assert (svc.status(id), svc.info(id).reason) == (Status.CANCELED, Reason.REQUESTED)
+
+
+def test_W1_waiters_are_served_when_the_block_of_tokens_runs_out(svc: JobService) -> None:
+    # Tokens are kept in blocks of 4,096, and those who wait do not ask for them.
+    waiters: list[Background[list[Job]]] = []
+    for limit in (3_000, 3_000, 1):
+        waiters.append(Background(svc.reserve, "t", limit))
+        until_waiting(svc, "t", len(waiters))
+    svc.enqueue_many("t", [b""] * 6_001)
+    granted = [len(waiter.result()) for waiter in waiters]
+    assert granted[0] == 3_000 and all(granted)

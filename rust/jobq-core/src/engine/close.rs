@@ -112,15 +112,7 @@ impl<P: Payload> Engine<P> {
     pub(super) fn finish_close(&self, caller: &impl Caller) -> Result<(), Error> {
         // Also when a repository panics: the others that close are not left waiting, and it is closed.
         let mut ending = Ending { engine: self, closed: false };
-        let upto = self.state.lock_anyway().journal.as_ref().map(|journal| journal.upto);
-        let written = match upto {
-            None => Ok(()),
-            Some(upto) => self.commit(caller, upto, Keep::Synced).or_else(|error| match error {
-                // The first failure was told to whoever met it.
-                Error::Failed(_) => Ok(()),
-                other => Err(other),
-            }),
-        };
+        let (written, interrupted) = self.write_all_out(caller);
         let Some(stores) = self.last_turn(caller) else {
             // A store that hangs cannot be closed: its thread would use what is gone.
             ending.closed = true;
@@ -132,7 +124,22 @@ impl<P: Payload> Engine<P> {
             closed = closed.and(store.close());
         }
         drop(ending);
-        written.and(closed)
+        written.and(closed).and(interrupted)
+    }
+
+    /// Have all that is queued kept. An interruption is told in the end: others wait for this to be done.
+    fn write_all_out(&self, caller: &impl Caller) -> (Result<(), Error>, Result<(), Error>) {
+        let mut interrupted = Ok(());
+        let upto = self.state.lock_anyway().journal.as_ref().map(|journal| journal.upto);
+        let Some(upto) = upto else { return (Ok(()), interrupted) };
+        loop {
+            match self.commit(caller, upto, Keep::Synced) {
+                Err(error @ Error::Interrupted(_)) => interrupted = interrupted.and(Err(error)),
+                // The first failure was told to whoever met it.
+                Err(Error::Failed(_)) => return (Ok(()), interrupted),
+                written => return (written, interrupted),
+            }
+        }
     }
 
     /// Wait until nobody is inside a repository, and have them for good; `None` when one hangs.
@@ -190,6 +197,7 @@ impl<P: Payload> Drop for Ending<'_, P> {
         let mut wakes = std::mem::take(&mut state.closers);
         if let Some(journal) = &mut state.journal {
             wakes.extend(journal.give_turn());
+            wakes.extend(journal.take_all_waiting());
             // The writer, which ends with the service.
             wakes.extend(journal.rouse_anyway());
         }

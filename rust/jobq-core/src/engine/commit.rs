@@ -56,7 +56,7 @@ impl Numbers {
     }
 
     /// Whether a block must be asked for.
-    fn is_low(&self) -> bool {
+    pub(crate) fn is_low(&self) -> bool {
         self.left() < BLOCK / 2 && self.asked == self.end
     }
 

@@ -112,7 +112,9 @@ impl<P: Payload + 'static> Engine<P> {
             lease_turn: Mutex::new(()),
             generation: sync::generation(),
         });
-        engine.finish_open(caller).inspect_err(|_| close_all(&opened))?;
+        engine.start_writer().inspect_err(|_| close_all(&opened))?;
+        // Closed as ever: the writer may be at work, and what it does may hang.
+        engine.finish_open(caller).inspect_err(|_| drop(engine.close(caller)))?;
         if let Clock::Manual(clock) = &clock {
             let engine: Arc<dyn Ticker> = Arc::clone(&engine) as Arc<dyn Ticker>;
             clock.attach(Arc::downgrade(&engine));
@@ -123,12 +125,13 @@ impl<P: Payload + 'static> Engine<P> {
 
 impl<P: Payload + 'static> Engine<P> {
     /// Have kept what open changed: who was reserved at a crash is known from then on, and forgotten in the table.
-    fn finish_open(self: &Arc<Self>, caller: &impl Caller) -> Result<(), Error> {
-        self.start_writer()?;
+    fn finish_open(&self, caller: &impl Caller) -> Result<(), Error> {
         let state = self.enter()?;
-        let stores = state.journal.as_ref().map(|journal| journal.stores.clone());
-        self.leave(state, caller, Keep::Synced)?;
-        stores.as_ref().and_then(Stores::lease_table).map_or(Ok(()), LeaseTable::clear)
+        let kept = state.journal.as_ref().map(|journal| (journal.upto, journal.stores.clone()));
+        Self::leave_unwritten(state);
+        let Some((upto, stores)) = kept else { return Ok(()) };
+        self.commit(caller, upto, Keep::Synced)?;
+        caller.detached(|| stores.lease_table().map_or(Ok(()), LeaseTable::clear))
     }
 }
 

@@ -338,6 +338,10 @@ impl<P: Payload> State<P> {
     /// What must be seen to at every unlock while somebody waits: joins that are over, and that somebody keeps time.
     #[inline]
     pub(crate) fn settle_waiters(&mut self) {
+        // Those who wait ask for no tokens themselves.
+        if self.journal.is_some() && self.next_token.is_low() {
+            self.ask_numbers(0, 0);
+        }
         if let Some(journal) = &mut self.journal {
             let writer = journal.rouse(!self.dirty.is_empty());
             self.wakes.extend(writer);

@@ -110,6 +110,10 @@ impl<P: Payload> Engine<P> {
             if journal.is_reached(goal) {
                 return Ok(());
             }
+            if state.closing == Closing::Done {
+                return Err(Error::Closed(Closed::Closed));
+            }
+            let Some(journal) = &mut state.journal else { return Ok(()) };
             let now = Instant::now();
             if journal.is_hung(now, self.patience) {
                 state.fail(&self.hung());

@@ -319,6 +319,11 @@ impl Journal {
         reached
     }
 
+    /// Those who wait for a goal, reached or not.
+    pub fn take_all_waiting(&mut self) -> Vec<Arc<Parker>> {
+        std::mem::take(&mut self.goals).into_iter().map(|(_, parker)| parker).collect()
+    }
+
     /// A thread of the service's own writes from now on, and is told here of what there is to do.
     pub fn set_writer(&mut self, parker: Arc<Parker>) {
         self.writer = Some(Writer { parker, rest: Rest::Awake });

@@ -60,6 +60,9 @@ pub(super) fn prepare(store: &Path, create: bool) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(refused(store, "it cannot be looked at", &error)),
     }
+    if store.is_symlink() {
+        return Err(unusable(store, "is a link to nothing (is a volume not mounted?)"));
+    }
     if !create {
         return Err(missing(store));
     }

@@ -20,14 +20,15 @@ use super::tree::SEGMENT;
 /// The system's: sled would take an error for the end of the log.
 pub(super) fn last_record(folder: &Path) -> io::Result<Option<Record>> {
     let segments = Segments::of(File::open(folder.join("db"))?, Unreadable::Refused)?;
-    // From the beginning of its segment on, though all before the snapshot is in that.
-    let from = snapshot(folder)? / SEGMENT as u64 * SEGMENT as u64;
+    let snapshot = snapshot(folder)?;
+    // As sled does: from the beginning of its segment on, though all before the snapshot is in that.
+    let from = snapshot / SEGMENT as u64 * SEGMENT as u64;
     let mut reach = Reach::default();
     reach.walk(&segments, from)?;
-    if reach.settled.is_none() && from > 0 {
+    if reach.settled.is_none() && snapshot > 0 {
         // Nothing was committed since the snapshot, or all of it is behind what stopped the walk.
         reach = Reach::default();
-        reach.walk_before(&segments, from)?;
+        reach.walk_before(&segments, snapshot)?;
     }
     Ok(reach.settled)
 }

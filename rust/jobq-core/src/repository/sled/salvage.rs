@@ -80,8 +80,10 @@ fn copy(log: &Replay, old: &Path, new: &Path) -> Result<Salvaged, Error> {
     }
     let missing = missing(old, log, &found.record());
     for key in sequences {
-        let number = log.get(&key).and_then(|value| codec::decode_number(&key, &value));
-        let number = if missing.is_empty() { number } else { Some(number.unwrap_or(0).saturating_add(FAR)) };
+        let kept = log.get(&key);
+        let number = kept.as_deref().and_then(|value| codec::decode_number(&key, value));
+        let is_sure = missing.is_empty() && number.is_some() == kept.is_some();
+        let number = if is_sure { number } else { Some(number.unwrap_or(0).saturating_add(FAR)) };
         if let Some(number) = number {
             builder.put(&key, &codec::encode_number(&key, number))?;
         }

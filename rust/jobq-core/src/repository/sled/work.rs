@@ -123,6 +123,10 @@ impl Work {
         self.tree.sync().map_err(Failure::Later)?;
         folder::sync(&folder::generation(path, self.generation))?;
         folder::sync(path)?;
+        if self.check.sequence <= 1 {
+            // A kill may have come before the end of its creation.
+            folder::sync_around(path)?;
+        }
         self.sync(path, true)?;
         redo::forget(path)?;
         ballast::keep(path);
@@ -263,7 +267,7 @@ pub(super) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 
 /// A mark of more than creation writes is that of a store that had records: without its generation it is no folder to
 /// begin in.
-fn refuse_lost(path: &Path) -> Result<(), Error> {
+pub(super) fn refuse_lost(path: &Path) -> Result<(), Error> {
     match Mark::look(path) {
         Ok(reading) if reading.sequence > 1 => Err(corrupt(path, "the folder of its database is missing")),
         _ => Ok(()),
