@@ -123,6 +123,27 @@ fn r8_what_was_committed_is_found_again() {
     }
 }
 
+/// Wherever a commit stands in sled's log, across the end of a segment too, a store that was killed after it opens, and
+/// opens again when nothing was committed since.
+#[test]
+fn r8_a_kill_behind_any_commit_leaves_a_store_that_opens() {
+    let home = Home::new();
+    let store = open(&home.store()).unwrap();
+    for round in 0..8_u64 {
+        let keys = (0..100).map(|number| job_key(BODY, JobId(round * 100 + number)));
+        let batch: Vec<Change> = keys.map(|key| Change::Put(key.clone(), seal(&key, vec![7; 4_000]))).collect();
+        store.commit(&batch).unwrap();
+        store.sync().unwrap();
+        let killed = home.0.join("killed");
+        copy(&home.store(), &killed);
+        for _ in 0..2 {
+            open(&killed).unwrap().close().unwrap();
+        }
+        fs::remove_dir_all(&killed).unwrap();
+    }
+    store.close().unwrap();
+}
+
 /// A store has one owner, also by another name, and is free again as soon as it is closed (design 6).
 #[test]
 fn a_store_has_one_owner() {

@@ -14,7 +14,8 @@ use super::log::{Behind, Cursor, Segments, Stretch, Unreadable, kind};
 use super::replay::{LEAF, SET};
 use super::tree::SEGMENT;
 
-/// The last check record that sled would find in a generation's folder; `None` when there is none at all.
+/// The last check record that sled would find in a generation's folder; `None` when it would find none, or not even get
+/// to its own snapshot.
 ///
 /// # Errors
 /// The system's: sled would take an error for the end of the log.
@@ -24,7 +25,9 @@ pub(super) fn last_record(folder: &Path) -> io::Result<Option<Record>> {
     // As sled does: from the beginning of its segment on, though all before the snapshot is in that.
     let from = snapshot / SEGMENT as u64 * SEGMENT as u64;
     let mut reach = Reach::default();
-    reach.walk(&segments, from)?;
+    if reach.walk(&segments, from)? < snapshot {
+        return Ok(None);
+    }
     if reach.settled.is_none() && snapshot > 0 {
         // Nothing was committed since the snapshot, or all of it is behind what stopped the walk.
         reach = Reach::default();
@@ -56,26 +59,28 @@ struct Reach {
 }
 
 impl Reach {
-    /// Read what stands in the log from a place on, as sled does.
-    fn walk(&mut self, segments: &Segments, from: u64) -> io::Result<()> {
+    /// Read what stands in the log from a place on, as sled does; where something stopped it.
+    fn walk(&mut self, segments: &Segments, from: u64) -> io::Result<u64> {
         let tail = segments.stable(from).max(from) / SEGMENT as u64;
         let mut expected = tail;
         for number in segments.numbers(from) {
             let Some(segment) = segments.get(number)?.filter(|segment| segment.has_head) else { continue };
             let is_tail = number >= tail;
             if is_tail && number != expected {
-                return Ok(());
+                return Ok(expected.saturating_mul(SEGMENT as u64));
             }
             expected += u64::from(is_tail);
             for stretch in segment.stretches(from, Behind::Stop) {
                 match stretch {
                     Stretch::Message { kind, body, end, .. } => self.take(kind, body, end),
-                    Stretch::Gap { bytes, .. } if is_tail && segment.is_filled(&bytes) => return Ok(()),
+                    Stretch::Gap { bytes, .. } if is_tail && segment.is_filled(&bytes) => {
+                        return Ok(segment.start.saturating_add(bytes.start - segment.base));
+                    }
                     Stretch::Gap { .. } => {}
                 }
             }
         }
-        Ok(())
+        Ok(u64::MAX)
     }
 
     /// Read all that stands in the log before a place, whatever is damaged there.

@@ -299,7 +299,7 @@ fn check_reach(path: &Path, folder: &Path, mark: Reading) -> Result<(), Error> {
     match reached {
         Some(record) if record.sequence < mark.sequence => Err(shortened(path, record.sequence, mark)),
         Some(_) => Ok(()),
-        None => Err(corrupt(path, "its check record cannot be read")),
+        None => Err(corrupt(path, "its log cannot be read as far as it was written")),
     }
 }
 
