@@ -111,16 +111,17 @@ static USED: Number = Number::new(0);
 
 /// Refuse a process that was forked from one that had used sled: its threads, which all of its work goes to, are not
 /// here, and to wait for them would be for ever.
-fn check_threads(path: &Path) -> Result<(), Error> {
-    match USED.get() {
-        used if used == 0 || used == sync::generation() + 1 => Ok(()),
-        _ => Err(unusable(
-            path,
-            "cannot be opened in this process: it was forked from one that had opened a store, and sled's threads \
-             stayed there. Fork before the first store is opened, or let multiprocessing start its processes by \
-             'spawn' or 'forkserver'",
-        )),
+fn claim(path: &Path) -> Result<(), Error> {
+    let here = sync::generation() + 1;
+    if USED.get_or_set(here) == here {
+        return Ok(());
     }
+    Err(unusable(
+        path,
+        "cannot be opened in this process: it was forked from one that had opened a store, and sled's threads stayed \
+         there. Fork before the first store is opened, or let multiprocessing start its processes by 'spawn' or \
+         'forkserver'",
+    ))
 }
 
 impl Sled {
@@ -130,7 +131,6 @@ impl Sled {
     /// [`Error::Store`]: it is open elsewhere, damaged, not there, no store, or the system refused something.
     pub fn open(description: Description) -> Result<Self, Error> {
         let path = &description.path;
-        check_threads(path)?;
         folder::prepare(path, description.create && description.purpose == Purpose::Serve)?;
         let found = folder::look(path)?;
         if found.generations.is_empty() {
@@ -143,8 +143,7 @@ impl Sled {
             }
         }
         let lock = Lock::take(path)?;
-        USED.set(sync::generation() + 1);
-        match Work::open(&description).and_then(|work| Ok((work, Inflight::open(path)?))) {
+        match claim(path).and_then(|()| Work::open(&description)).and_then(|work| Ok((work, Inflight::open(path)?))) {
             Ok((work, inflight)) => {
                 let reader = Mutex::new(Some(Arc::clone(&work.tree)));
                 let state = Mutex::new(State::Open { work: Box::new(work), lock });
