@@ -89,9 +89,15 @@ def run(part: Part, seed: str, seconds: float) -> tuple[Counter[str], list[str]]
 
 
 def commit() -> str:
-    """What was tested."""
-    asked = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    """What was tested; its own record may have changed since."""
+
+    def ask(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/reliability")
+    return ask("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
 
 
 def add(totals: dict[str, Any], part: str, round_: dict[str, Any]) -> None:
