@@ -92,9 +92,8 @@ def commit() -> str:
     """What was tested; its own record may have changed since."""
 
     def ask(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        asked = ["git", *words]
+        return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/reliability")
     return ask("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
