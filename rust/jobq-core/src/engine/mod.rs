@@ -12,6 +12,7 @@ mod inspect;
 mod load;
 mod open;
 mod operate;
+mod place;
 mod planted;
 mod record;
 mod reserve;
