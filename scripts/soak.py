@@ -150,7 +150,7 @@ def summary(totals: dict[str, Any]) -> str:
         kept = totals.get("parts", {}).get(name, {"rounds": 0, "minutes": 0.0, "counts": {}})
         counted = ", ".join(f"{count:,} {what}" for what, count in sorted(kept["counts"].items()))
         goal = GOALS.get(name)
-        commits, seeds = " ".join(kept.get("commits", {})), " ".join(kept.get("seeds", []))
+        commits, seeds = " ".join(sorted(kept.get("commits", {}))), " ".join(kept.get("seeds", []))
         wanted = f"{goal.least:,} {goal.what}" if goal else ""
         short = f"{goal.missing(kept['counts']):,}" if goal else ""
         failed = len(kept.get("failures", []))
