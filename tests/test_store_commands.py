@@ -306,6 +306,22 @@ def test_salvage_of_a_sound_store_is_a_copy(killed: Path, tmp_path: Path) -> Non
     assert [job["payload"] for job in found] == [job["payload"] for job in jobs]
 
 
+def test_salvage_takes_paths_from_where_it_is_run(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the message of a damaged store and the docs write it."""
+    monkeypatch.chdir(killed.parent)
+    done = command("salvage", killed.name, "rescued")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(dumped(killed.parent / "rescued")) == len(dumped(killed))
+
+
+def test_salvage_puts_nothing_into_the_old_store(killed: Path) -> None:
+    before = contents(killed)
+    done = command("salvage", killed, killed / "new")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "lies in the old store" in done.stderr
+    assert contents(killed) == before
+
+
 def test_salvage_writes_over_nothing(path: Path, tmp_path: Path) -> None:
     jobq.open(path).close()
     (tmp_path / "new").mkdir()
