@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -112,6 +113,18 @@ def add(totals: dict[str, Any], part: str, round_: dict[str, Any]) -> None:
     kept.setdefault("failures", []).extend(round_["failures"])
 
 
+def add_to_run(totals: dict[str, Any], began: str, round_: dict[str, Any]) -> None:
+    """Count a round in with the others of its run, which is known by when it began."""
+    runs = totals.setdefault("runs", [])
+    if not runs or runs[-1]["began"] != began:
+        runs.append({"began": began, "seed": round_["seed"].partition(".")[0], "rounds": 0, "seconds": 0.0})
+    told = runs[-1]
+    told["rounds"] += 1
+    told["seconds"] = round(told["seconds"] + round_["seconds"], 1)
+    told["failures"] = told.get("failures", 0) + len(round_["failures"])
+    told["commits"] = sorted({*told.get("commits", []), round_["commit"]})
+
+
 @dataclass(frozen=True)
 class Goal:
     """How many of something a part is to reach before a release."""
@@ -158,6 +171,7 @@ def summary(totals: dict[str, Any]) -> str:
             f"| {name} | {kept['rounds']} | {kept['minutes']} | {counted} | {wanted} | {short} | {failed} "
             f"| {commits} | {seeds} |"
         )
+    lines += ["", *run_lines(totals)] if "runs" in totals else []
     failures = [failure for part in totals.get("parts", {}).values() for failure in part.get("failures", [])]
     if failures:
         lines += [
@@ -167,6 +181,17 @@ def summary(totals: dict[str, Any]) -> str:
             *(f"* {failure.splitlines()[0]}" for failure in failures),
         ]
     return "\n".join(lines) + "\n"
+
+
+def run_lines(totals: dict[str, Any]) -> list[str]:
+    """A table of the runs; those from before runs were told apart are in the totals of the parts alone."""
+    lines = ["| run began | seed | minutes | rounds | failures | commits |", "|---|---|---|---|---|---|"]
+    for told in totals["runs"]:
+        minutes, commits = round(told["seconds"] / 60, 1), " ".join(told["commits"])
+        lines.append(
+            f"| {told['began']} | {told['seed']} | {minutes} | {told['rounds']} | {told['failures']} | {commits} |"
+        )
+    return lines
 
 
 def write(totals: dict[str, Any], path: Path) -> None:
@@ -186,6 +211,7 @@ def replace(path: Path, text: str) -> None:
 def soak(minutes: float, seed: int, path: Path) -> int:
     """Take the parts in turn; those with the fewest rounds first."""
     end = time.monotonic() + 60 * minutes
+    start = datetime.now(UTC).isoformat(timespec="minutes")
     totals: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     failed = False
     while time.monotonic() < end:
@@ -201,6 +227,7 @@ def soak(minutes: float, seed: int, path: Path) -> int:
         took = time.monotonic() - began
         told = {"seconds": took, "counts": counts, "commit": commit(), "seed": word, "failures": failures}
         add(totals, part.name, told)
+        add_to_run(totals, start, told)
         write(totals, path)
         failed = failed or bool(failures)
         print(

@@ -38,6 +38,19 @@ def test_rounds_are_added_and_no_failure_is_forgotten(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "record.md").read_text(encoding="utf-8") == soak.summary(totals)
 
 
+def test_rounds_of_one_run_stand_together() -> None:
+    """Many short runs are no long one: what one run did, and where it failed, can be told from the record."""
+    totals: dict[str, Any] = {}
+    round_ = {"seconds": 90.0, "commit": "c1", "seed": "7.1", "failures": []}
+    soak.add_to_run(totals, "2026-11-25T10:00+00:00", round_)
+    soak.add_to_run(totals, "2026-11-25T10:00+00:00", round_ | {"seed": "7.1", "failures": ["LOST"]})
+    soak.add_to_run(totals, "2026-11-26T10:00+00:00", round_ | {"seed": "8.2", "commit": "c2"})
+    assert soak.summary(totals).splitlines()[-2:] == [
+        "| 2026-11-25T10:00+00:00 | 7 | 3.0 | 2 | 1 | c1 |",
+        "| 2026-11-26T10:00+00:00 | 8 | 1.5 | 1 | 0 | c2 |",
+    ]
+
+
 def row(part: str, counts: dict[str, int]) -> list[str]:
     """What the record says of a part with these counts: counted, goal, short of it."""
     record = soak.summary({"parts": {part: {"rounds": 1, "minutes": 1.0, "counts": counts}}})
