@@ -188,9 +188,8 @@ def run_lines(totals: dict[str, Any]) -> list[str]:
     lines = ["| run began | seed | minutes | rounds | failures | commits |", "|---|---|---|---|---|---|"]
     for told in totals["runs"]:
         minutes, commits = round(told["seconds"] / 60, 1), " ".join(told["commits"])
-        lines.append(
-            f"| {told['began']} | {told['seed']} | {minutes} | {told['rounds']} | {told['failures']} | {commits} |"
-        )
+        cells = [told["began"], told["seed"], minutes, told["rounds"], told["failures"], commits]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
 
 

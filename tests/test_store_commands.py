@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from jobq.cli import main
 from jobq.cli.store import Reading
 
 DEADLINE = 60
+FIXTURES = Path(__file__).parent / "fixtures"
 LOOKING = ("verify", "stats", "dump")
 ALL = (*LOOKING, "compact")
 
@@ -223,6 +225,32 @@ def test_a_folder_of_something_else_is_one_line_and_status_2(path: Path, name: s
     assert [found.name for found in path.iterdir()] == ["notes.txt"]
 
 
+@pytest.fixture
+def newer(path: Path) -> Path:
+    """A store of format 2, written by a jobq whose `FORMAT` alone was another."""
+    with tarfile.open(FIXTURES / "newer-format.tar.xz") as packed:
+        packed.extractall(path.parent, filter="data")
+    return path
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_store_of_another_format_is_one_line_and_status_1(newer: Path, name: str) -> None:
+    """Somebody who went back to an older version must read that, and not that the store is damaged."""
+    done = command(name, newer)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert f"'{newer}': the store has format 2; this jobq reads format 1" in done.stderr
+    assert "damaged" not in done.stderr
+
+
+def test_a_store_of_another_format_is_refused_and_its_jobs_stay(newer: Path, tmp_path: Path) -> None:
+    """The jobq that wrote it must find it as it was; all that was in it can be copied all the same."""
+    with pytest.raises(jobq.RepositoryCorrupt, match="open it with the jobq that wrote it") as caught:
+        jobq.open(newer)
+    assert caught.value.path == str(newer)
+    done = command("salvage", newer, tmp_path / "new")
+    assert (done.returncode, done.stdout) == (0, "20 records copied; nothing is missing\n"), done.stderr
+
+
 @pytest.mark.parametrize("name", ["verify", "stats", "dump", "compact", "salvage"])
 def test_each_has_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
@@ -314,11 +342,13 @@ def test_salvage_takes_paths_from_where_it_is_run(killed: Path, monkeypatch: pyt
     assert len(dumped(killed.parent / "rescued")) == len(dumped(killed))
 
 
-def test_salvage_puts_nothing_into_the_old_store(killed: Path) -> None:
+def test_salvage_puts_nothing_into_the_old_store(killed: Path, tmp_path: Path) -> None:
+    """By whatever path: a folder among the generations would make it another store."""
     before = contents(killed)
-    done = command("salvage", killed, killed / "new")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "lies in the old store" in done.stderr
+    (tmp_path / "link").symlink_to(killed)
+    for new in (killed / "new", tmp_path / "link" / "new", killed / "gen-1" / ".." / "new"):
+        done = command("salvage", killed, new)
+        assert (done.returncode, "lies in the old store" in done.stderr) == (2, True), done.stderr
     assert contents(killed) == before
 
 

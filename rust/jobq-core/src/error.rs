@@ -1,6 +1,7 @@
 //! Everything that can go wrong, with the text a user reads: what was asked, what was found, the way out.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::job::{JobId, Status, Token};
@@ -162,6 +163,15 @@ pub enum Closed {
 }
 
 impl std::error::Error for Error {}
+
+impl Error {
+    /// What lies in a repository cannot be used; where it is, if that is known, is said before why.
+    pub(crate) fn corrupt(place: Option<&Path>, text: String) -> Self {
+        let Some(path) = place.map(|path| path.display().to_string()) else { return Self::Corrupt(text) };
+        let text = format!("'{path}': {text}");
+        Self::Store(Box::new(StoreFault { kind: StoreFaultKind::Corrupt, path, text }))
+    }
+}
 
 /// A name in quotes, so that nothing in it passes for the text around it.
 fn quoted(name: &str) -> String {

@@ -5,7 +5,7 @@ use jobq_core::repository::{Change, Repository, Visit};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyType};
+use pyo3::types::{PyBytes, PyList, PyString, PyType};
 
 use crate::convert::type_name;
 use crate::errors::foreign;
@@ -24,13 +24,19 @@ impl PyRepository {
     pub(crate) fn new(object: &Bound<'_, PyAny>, role: &str) -> PyResult<Self> {
         if object.is_instance_of::<PyType>() {
             return Err(PyTypeError::new_err(format!(
-                "{role} must be a Memory or a Repository, not a class: call it to make one"
+                "{role} must be a Memory, a Sled or a Repository, not a class: call it to make one"
+            )));
+        }
+        if object.is_instance_of::<PyString>() || object.hasattr("__fspath__")? {
+            return Err(PyTypeError::new_err(format!(
+                "{role} must be a Memory, a Sled or a Repository, not {}: for a store on the disk give Sled(path)",
+                type_name(object)
             )));
         }
         for member in MEMBERS {
             if !object.hasattr(member)? {
                 return Err(PyTypeError::new_err(format!(
-                    "{role} must be a Memory or a Repository, not {}: it has no {member}",
+                    "{role} must be a Memory, a Sled or a Repository, not {}: it has no {member}",
                     type_name(object)
                 )));
             }

@@ -1,24 +1,21 @@
 //! Looking at a store that no service has open: what lies in it, and what is wrong with it. Nothing is changed, nothing
 //! recovered, and no clock moves a job: each stands where the disk says.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::load::{Found, Kind, load_jobs, load_numbers, stamp_of_held};
+use super::load::{Found, Kind, STEP, Source, load_jobs, load_numbers, stamp_of_held};
 use super::open::Recovery;
 use crate::error::Error;
 use crate::job::{JobId, JobInfo, Reason, Status, Token};
+use crate::repository::Repository;
 use crate::repository::codec::{PIECE, TOPIC, TopicRecord, chunk_key, chunks, id_of, name_of, unseal};
-use crate::repository::{Change, LeaseTable, Repository, Visit};
 use crate::stats::{Counters, ServiceStats, TopicStats};
-use crate::sync::Mutex;
 
 /// Told now and then how many records were read so far; its error ends the reading.
 pub type Step<'a> = dyn Fn(u64) -> Result<(), Error> + Sync + 'a;
-
-/// Records between two steps.
-const STEP: u64 = 1_000;
 
 /// What lies in a store.
 pub struct Examined {
@@ -44,17 +41,18 @@ struct Stored {
 /// # Errors
 /// [`Error::Corrupt`] for another format, the repository's own, or that of `step`.
 pub fn examine(store: &dyn Repository, now: u64, step: &Step<'_>) -> Result<Examined, Error> {
-    let reader = Reader { store, step, seen: Mutex::new(Seen::default()) };
-    let numbers = numbers_of(&reader)?;
-    let pieces = load_pieces(&reader)?;
+    let reading = Reading { step, seen: RefCell::default() };
+    let source = Source { store, told: &|key, value| reading.note(key, value) };
+    let numbers = numbers_of(source)?;
+    let pieces = load_pieces(source)?;
     let (mut jobs, mut broken) = (Vec::new(), Vec::new());
-    load_jobs(&reader, numbers.recovered, &mut Recovery::default(), &mut |found| {
+    load_jobs(source, numbers.recovered, &mut Recovery::default(), &mut |found| {
         broken.extend(fault_of(&found, &pieces));
         jobs.push(Stored::from(found));
     })?;
-    let topics = load_topics(&reader)?;
+    let topics = load_topics(source)?;
     store.loaded()?;
-    let Seen { records, mut faults } = reader.seen.into_inner();
+    let Seen { records, mut faults } = reading.seen.into_inner();
     faults.extend(broken);
     let (topics, stats) = count(&jobs, topics, numbers.role, now);
     Ok(Examined { topics, stats, faults, records, jobs })
@@ -90,11 +88,10 @@ fn read_payload(store: &dyn Repository, job: &JobInfo) -> Result<Option<Vec<u8>>
     Ok(Some(bytes).filter(|bytes| u32::try_from(bytes.len()) == Ok(job.payload_size)))
 }
 
-/// A store that is read once: it counts, steps, and notes each value that is not what was written.
-struct Reader<'a> {
-    store: &'a dyn Repository,
+/// What is seen of every record on the way, and told.
+struct Reading<'a> {
     step: &'a Step<'a>,
-    seen: Mutex<Seen>,
+    seen: RefCell<Seen>,
 }
 
 #[derive(Default)]
@@ -103,10 +100,10 @@ struct Seen {
     faults: Vec<String>,
 }
 
-impl Reader<'_> {
+impl Reading<'_> {
     fn note(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         let records = {
-            let mut seen = self.seen.lock_anyway();
+            let mut seen = self.seen.borrow_mut();
             seen.records += 1;
             if unseal(key, value).is_none() {
                 seen.faults.push(format!("{} is damaged: it is not what was written", name_of(key)));
@@ -114,39 +111,6 @@ impl Reader<'_> {
             seen.records
         };
         if records.is_multiple_of(STEP) { (self.step)(records) } else { Ok(()) }
-    }
-}
-
-impl Repository for Reader<'_> {
-    fn durable(&self) -> bool {
-        self.store.durable()
-    }
-
-    fn load(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        self.store.load(prefix, &mut |key, value| {
-            self.note(key, value)?;
-            visit(key, value)
-        })
-    }
-
-    fn commit(&self, _batch: &[Change]) -> Result<(), Error> {
-        Err(Error::Internal)
-    }
-
-    fn leases(&self) -> Option<&dyn LeaseTable> {
-        self.store.leases()
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.store.get(key)
-    }
-
-    fn compact(&self) -> Result<u64, Error> {
-        Err(Error::Internal)
-    }
-
-    fn close(&self) -> Result<(), Error> {
-        Ok(())
     }
 }
 
@@ -162,8 +126,8 @@ struct Numbers {
     role: Role,
 }
 
-fn numbers_of(store: &dyn Repository) -> Result<Numbers, Error> {
-    let numbers = load_numbers(store)?;
+fn numbers_of(source: Source<'_>) -> Result<Numbers, Error> {
+    let numbers = load_numbers(source)?;
     Ok(Numbers {
         recovered: Token(numbers.get("recovered").unwrap_or(0)),
         role: if numbers.is_empty() { Role::TopicsAlone } else { Role::Jobs },
@@ -177,9 +141,9 @@ struct Pieces {
     bytes: u64,
 }
 
-fn load_pieces(store: &dyn Repository) -> Result<HashMap<JobId, Pieces>, Error> {
+fn load_pieces(source: Source<'_>) -> Result<HashMap<JobId, Pieces>, Error> {
     let mut found: HashMap<JobId, Pieces> = HashMap::new();
-    store.load(PIECE, &mut |key, value| {
+    source.load(PIECE, &mut |key, value| {
         if let (Some(id), Some(piece)) = (id_of(key), unseal(key, value)) {
             let pieces = found.entry(id).or_default();
             pieces.number += 1;
@@ -190,9 +154,9 @@ fn load_pieces(store: &dyn Repository) -> Result<HashMap<JobId, Pieces>, Error> 
     Ok(found)
 }
 
-fn load_topics(store: &dyn Repository) -> Result<HashMap<Arc<str>, TopicRecord>, Error> {
+fn load_topics(source: Source<'_>) -> Result<HashMap<Arc<str>, TopicRecord>, Error> {
     let mut found = HashMap::new();
-    store.load(TOPIC, &mut |key, value| {
+    source.load(TOPIC, &mut |key, value| {
         let name = key.get(TOPIC.len()..).map(String::from_utf8_lossy).unwrap_or_default();
         found.extend(TopicRecord::decode(key, value).map(|record| (Arc::from(name), record)));
         Ok(())

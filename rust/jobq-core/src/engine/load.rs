@@ -10,7 +10,29 @@ use crate::repository::codec::{
     BODY, Body, FORMAT, LINE, META, OVERLAY, Overlay, PIECE, TOPIC, TopicRecord, decode_line, decode_number, id_of,
     job_key, line_key, meta_key, number_of,
 };
-use crate::repository::{KeptLease, Repository};
+use crate::repository::{KeptLease, Repository, Visit};
+
+/// Told of each (key, value) that is read, before it is taken; its error ends the reading.
+pub(super) type Told<'a> = dyn Fn(&[u8], &[u8]) -> Result<(), Error> + 'a;
+
+/// A repository that is read from its beginning to its end.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) store: &'a dyn Repository,
+    pub(super) told: &'a Told<'a>,
+}
+
+impl Source<'_> {
+    pub(super) fn load(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.store.load(prefix, &mut |key, value| {
+            (self.told)(key, value)?;
+            visit(key, value)
+        })
+    }
+}
+
+/// Records after which whoever reads looks up: other threads get their turn, and a signal is heard.
+pub(super) const STEP: u64 = 1_000;
 
 /// The service's own numbers, by name.
 #[derive(Default)]
@@ -35,9 +57,9 @@ impl ServiceNumbers {
 ///
 /// # Errors
 /// [`Error::Corrupt`] for a store of another format, or the repository's own error.
-pub(super) fn load_numbers(store: &dyn Repository) -> Result<ServiceNumbers, Error> {
+pub(super) fn load_numbers(source: Source<'_>) -> Result<ServiceNumbers, Error> {
     let mut numbers = ServiceNumbers::default();
-    store.load(META, &mut |key, value| {
+    source.load(META, &mut |key, value| {
         match decode_number(key, value) {
             Some(number) => drop(numbers.found.insert(key.to_vec(), number)),
             None => numbers.damaged.push(key.to_vec()),
@@ -46,9 +68,12 @@ pub(super) fn load_numbers(store: &dyn Repository) -> Result<ServiceNumbers, Err
     })?;
     match numbers.get("format").filter(|&format| format != FORMAT) {
         None => Ok(numbers),
-        Some(format) => Err(Error::Corrupt(format!(
-            "the store has format {format}; this jobq reads format {FORMAT}: open it with the jobq that wrote it"
-        ))),
+        Some(format) => Err(Error::corrupt(
+            source.store.place(),
+            format!(
+                "the store has format {format}; this jobq reads format {FORMAT}: open it with the jobq that wrote it"
+            ),
+        )),
     }
 }
 
@@ -118,24 +143,24 @@ struct Lines {
 ///
 /// A job was held if it has a lease that no recovery before this one has counted: one of `recovered` or later.
 pub(super) fn load_jobs(
-    store: &dyn Repository,
+    source: Source<'_>,
     recovered: Token,
     recovery: &mut Recovery,
     visit: &mut dyn FnMut(Found<'_>),
 ) -> Result<Vec<Vec<u8>>, Error> {
     let mut beside = Beside::default();
-    if let Some(table) = store.leases() {
+    if let Some(table) = source.store.leases() {
         beside.add_leases(&table.load()?, recovered);
     }
-    store.load(LINE, &mut |key, value| {
+    source.load(LINE, &mut |key, value| {
         beside.add_line(key, value);
         Ok(())
     })?;
-    store.load(OVERLAY, &mut |key, value| {
+    source.load(OVERLAY, &mut |key, value| {
         beside.add_overlay(key, value);
         Ok(())
     })?;
-    store.load(BODY, &mut |key, value| {
+    source.load(BODY, &mut |key, value| {
         match (id_of(key), Body::decode(key, value)) {
             (Some(id), Some((body, payload))) => {
                 let (overlay, log, leased) = beside.take(id);
@@ -158,12 +183,12 @@ fn is_orphan(key: &[u8], recovery: &Recovery) -> bool {
 
 /// Look through the payloads that are kept apart, for those without a body; their keys.
 pub(super) fn load_pieces(
-    store: &dyn Repository,
+    source: Source<'_>,
     recovery: &Recovery,
     has_body: impl Fn(JobId) -> bool,
 ) -> Result<Vec<Vec<u8>>, Error> {
     let mut orphans = Vec::new();
-    store.load(PIECE, &mut |key, _| {
+    source.load(PIECE, &mut |key, _| {
         if !id_of(key).is_some_and(&has_body) && is_orphan(key, recovery) {
             orphans.push(key.to_vec());
         }
@@ -220,9 +245,9 @@ impl Beside {
 }
 
 /// Every topic of a store, by its key.
-pub(super) fn load_topics(store: &dyn Repository) -> Result<HashMap<Vec<u8>, TopicRecord>, Error> {
+pub(super) fn load_topics(source: Source<'_>) -> Result<HashMap<Vec<u8>, TopicRecord>, Error> {
     let mut records = HashMap::new();
-    store.load(TOPIC, &mut |key, value| {
+    source.load(TOPIC, &mut |key, value| {
         // A topic's record only counts; a damaged one is left out and corrected from the jobs.
         if let Some(record) = TopicRecord::decode(key, value) {
             records.insert(key.to_vec(), record);

@@ -1,5 +1,6 @@
 //! Opening: an empty service, or one that goes on where its repositories say it was.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::commit::Numbers;
 use super::held::Notes;
-use super::load::{load_numbers, load_pieces, load_topics};
+use super::load::{STEP, Source, Told, load_numbers, load_pieces, load_topics};
 use super::planted::Planted;
 use super::record::{OptionTable, Payload};
 use super::retain::Kept;
@@ -79,7 +80,8 @@ impl<P: Payload + 'static> Engine<P> {
     /// Open a service and recover what its repositories hold.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for a store of another format, or the repository's own error.
+    /// [`Error::Corrupt`] for a store of another format, the repository's own error, or that of
+    /// [`Caller::interrupted`]; the repositories are closed then.
     pub fn open(caller: &impl Caller, config: Config) -> Result<Arc<Self>, Error> {
         let start = Instant::now();
         let (clock, limits, defaults) = (config.clock.clone(), config.limits, config.defaults.clone());
@@ -95,7 +97,7 @@ impl<P: Payload + 'static> Engine<P> {
             // There from the start: what is purged at once must be forgotten on the disk too.
             state.journal = Some(Box::new(Journal::new(stores.clone(), start)));
             state.held.is_kept = stores.lease_table().is_some();
-            recovery = state.recover(&stores).inspect_err(|_| close_all(&stores))?;
+            recovery = state.recover(&stores, &looking_up(caller)).inspect_err(|_| close_all(&stores))?;
             state.note_open();
         }
         let has_writer = state.journal.as_ref().is_some_and(|journal| journal.has_thread());
@@ -132,6 +134,19 @@ impl<P: Payload + 'static> Engine<P> {
         let Some((upto, stores)) = kept else { return Ok(()) };
         self.commit(caller, upto, Keep::Synced)?;
         caller.detached(|| stores.lease_table().map_or(Ok(()), LeaseTable::clear))
+    }
+}
+
+/// Now and then while records are read, let other threads of the caller's run, and its signals be handled.
+fn looking_up(caller: &impl Caller) -> impl Fn(&[u8], &[u8]) -> Result<(), Error> {
+    let read = Cell::new(0_u64);
+    move |_, _| {
+        read.set(read.get() + 1);
+        if !read.get().is_multiple_of(STEP) {
+            return Ok(());
+        }
+        caller.detached(|| ());
+        caller.interrupted()
     }
 }
 
@@ -180,20 +195,21 @@ impl<P: Payload> State<P> {
         }
     }
 
-    fn recover(&mut self, stores: &Stores) -> Result<Recovery, Error> {
+    fn recover(&mut self, stores: &Stores, told: &Told<'_>) -> Result<Recovery, Error> {
         let mut recovery = Recovery { clean: true, ..Recovery::default() };
         let mut orphans = Vec::new();
         if let Some(store) = &stores.jobs {
-            let recovered = self.load_numbers(store.as_ref(), &mut recovery)?;
-            orphans = self.place_all(store.as_ref(), recovered, &mut recovery)?;
+            let source = Source { store: store.as_ref(), told };
+            let recovered = self.load_numbers(source, &mut recovery)?;
+            orphans = self.place_all(source, recovered, &mut recovery)?;
             // A repository of one's own need not read its payloads at open.
             if store.pace() != Pace::Caller {
-                orphans.extend(load_pieces(store.as_ref(), &recovery, |id| self.ids.get(id.0).is_some())?);
+                orphans.extend(load_pieces(source, &recovery, |id| self.ids.get(id.0).is_some())?);
             }
         }
         let mut records = HashMap::new();
         if let Some(store) = &stores.topics {
-            records = load_topics(store.as_ref())?;
+            records = load_topics(Source { store: store.as_ref(), told })?;
         } else {
             let lost = u64::try_from(recovery.quarantined.len()).unwrap_or(u64::MAX);
             self.forgotten.enqueued += lost;
@@ -216,10 +232,10 @@ impl<P: Payload> State<P> {
     }
 
     /// The service's numbers; the first token that no recovery has counted yet is returned.
-    fn load_numbers(&mut self, store: &dyn Repository, recovery: &mut Recovery) -> Result<Token, Error> {
-        let numbers = load_numbers(store)?;
+    fn load_numbers(&mut self, source: Source<'_>, recovery: &mut Recovery) -> Result<Token, Error> {
+        let numbers = load_numbers(source)?;
         if let Some(key) = numbers.damaged.first() {
-            return Err(Error::Corrupt(format!("{} is damaged", name_of(key))));
+            return Err(Error::corrupt(source.store.place(), format!("{} is damaged", name_of(key))));
         }
         recovery.clean = numbers.is_empty() || numbers.get("clean") == Some(1);
         self.next_id = Numbers::from(numbers.get("ids").unwrap_or(1));

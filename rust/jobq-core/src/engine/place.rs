@@ -5,13 +5,12 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::commit::Numbers;
-use super::load::{Found, Kind, load_jobs, stamp_of_held};
+use super::load::{Found, Kind, Source, load_jobs, stamp_of_held};
 use super::open::Recovery;
 use super::record::{Payload, Record};
 use super::state::State;
 use crate::error::Error;
 use crate::job::{JobId, Reason, Status, Token};
-use crate::repository::Repository;
 use crate::repository::codec::Overlay;
 
 /// Jobs that were reserved when the process died.
@@ -31,13 +30,13 @@ impl<P: Payload> State<P> {
     /// Give every job its record and its place; the keys of what has no job.
     pub(super) fn place_all(
         &mut self,
-        store: &dyn Repository,
+        source: Source<'_>,
         recovered: Token,
         recovery: &mut Recovery,
     ) -> Result<Vec<Vec<u8>>, Error> {
         let (mut ready, mut finished) = (Vec::new(), Vec::new());
         let mut crashed = Crashed::default();
-        let orphans = load_jobs(store, recovered, recovery, &mut |found| {
+        let orphans = load_jobs(source, recovered, recovery, &mut |found| {
             let id = found.id;
             // An id that was used is never used again, whatever the store says its blocks are.
             if id.0 >= self.next_id.next {

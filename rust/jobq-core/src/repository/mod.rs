@@ -6,6 +6,7 @@ pub mod memory;
 pub mod sled;
 pub mod stores;
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -126,6 +127,11 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// Its own, or the visitor's.
     fn load(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Error>;
+
+    /// Where it lies, for whoever has to look there; `None` where there is no such place.
+    fn place(&self) -> Option<&Path> {
+        None
+    }
 
     /// All that the service wants to know was loaded: the last chance to say that something is missing.
     ///

@@ -18,9 +18,16 @@ pub(super) fn corrupt(path: &Path, what: &str) -> Error {
         path,
         format!(
             "'{shown}' is damaged: {what}. It was neither served nor changed: restore a copy, or save what can be \
-             read with `python -m jobq salvage {shown} NEW`"
+             read with `python -m jobq salvage {} NEW`",
+            as_typed(&shown.to_string())
         ),
     )
+}
+
+/// A path as a shell takes it.
+fn as_typed(path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// Something that is no store, or not there.
@@ -52,4 +59,17 @@ pub(super) fn stuck(error: Error) -> Error {
 /// Whether the disk, or the user's part of it, is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Advice that is copied from an error must do what it says.
+    #[test]
+    fn a_path_in_advice_is_quoted_where_a_shell_would_split_it() {
+        assert_eq!(as_typed("/data/store-1.new"), "/data/store-1.new");
+        assert_eq!(as_typed("/my data/$HOME"), "'/my data/$HOME'");
+        assert_eq!(as_typed("it's"), r"'it'\''s'");
+    }
 }

@@ -231,6 +231,10 @@ impl Repository for Sled {
         self.work("it cannot be read", |work| work.load(self.path(), prefix, visit))
     }
 
+    fn place(&self) -> Option<&Path> {
+        Some(self.path())
+    }
+
     fn loaded(&self) -> Result<(), Error> {
         self.work("it cannot be read", |work| {
             work.compare(self.path())?;

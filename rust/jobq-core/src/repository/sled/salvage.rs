@@ -39,8 +39,7 @@ pub fn salvage(old: &Path, new: &Path, step: &Step<'_>) -> Result<Salvaged, Erro
     if new.exists() {
         return Err(unusable(new, "is there already: name a folder that is not"));
     }
-    let inside = |error| refused(new, "it cannot be told where that is", &error);
-    if std::path::absolute(new).map_err(inside)?.starts_with(std::path::absolute(old).map_err(inside)?) {
+    if lies_in(new, old) {
         return Err(unusable(new, "lies in the old store, which must stay as it is: name a folder elsewhere"));
     }
     // Only locked, so that no service changes it meanwhile.
@@ -58,6 +57,12 @@ pub fn salvage(old: &Path, new: &Path, step: &Step<'_>) -> Result<Salvaged, Erro
         lock.release();
     }
     saved
+}
+
+/// Whether a folder that is not there yet is to be made inside of one that is, by whatever path.
+fn lies_in(new: &Path, old: &Path) -> bool {
+    let parent = std::path::absolute(new).ok().and_then(|new| new.parent()?.canonicalize().ok());
+    parent.zip(old.canonicalize().ok()).is_some_and(|(parent, old)| parent.starts_with(old))
 }
 
 fn copy(log: &Replay, old: &Path, new: &Path) -> Result<Salvaged, Error> {
