@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from . import stream
 from .cut_looker import Looker
 from .cut_victim import Task
 from .promises import Note, Promises, Tally
@@ -73,6 +74,8 @@ class Life:
     promises: Promises
     noted: list[int]
     """The number of events before each note."""
+    syncs: list[tuple[int, float]]
+    """Those of the store's log: the number of events until its end, and when it began."""
 
     @classmethod
     def of(cls, task: Task, recording: Recording, id: int, token: int) -> Self:
@@ -85,7 +88,9 @@ class Life:
         ]
         assert notes, "the victim has noted nothing"
         promises = Promises(level=task.level, notes=[note for _, note in notes], id=id, token=token)
-        return cls(task=task, recording=recording, promises=promises, noted=[at for at, _ in notes])
+        noted = [at for at, _ in notes]
+        syncs = stream.syncs(recording.events, "db")
+        return cls(task=task, recording=recording, promises=promises, noted=noted, syncs=syncs)
 
     def told(self, cut: int) -> int:
         """How many promises had been made before a cut after so many events."""
@@ -94,6 +99,11 @@ class Life:
     def moment(self, cut: int) -> float:
         """When such a cut was."""
         return self.recording.events[max(cut, 1) - 1].seconds
+
+    def synced(self, cut: int) -> float | None:
+        """When the last sync began that had ended before such a cut."""
+        done = bisect.bisect_right(self.syncs, cut, key=lambda sync: sync[0])
+        return self.syncs[done - 1][1] if done else None
 
     def cuts(self, count: int, chance: random.Random) -> list[int]:
         """That many places to cut: a third anywhere, the others where stores are known to break."""
@@ -135,7 +145,7 @@ def cut_life(life: Life, cuts: Iterable[int], seed: str, scratch: Path, looker: 
         image = scratch / f"image-{number}"
         disk.cut(image, random.Random(f"{seed}-{number}"))
         found = looker.look(image / inner(life.task.subject), life.task.level)
-        wrong = life.promises.judge(found, life.told(cut), life.moment(cut), tally)
+        wrong = life.promises.judge(found, life.told(cut), life.moment(cut), tally, life.synced(cut))
         if wrong is not None:
             where = f"image {seed}-{number}, cut after event {cut} of {len(events)}"
             tally.failures.append(f"{life.task.to_json()}, {where}: {wrong}")
@@ -184,7 +194,9 @@ def chain(plan: Chain, scratch: Path, edit: Edit | None = None) -> Tally:
             _image(life, cut, root, chance)
             told = life.told(cut)
             given = life.promises.given(told)
-            begin = partial(life.promises.place, told=told, moment=life.moment(cut), tally=tally)
+            begin = partial(
+                life.promises.place, told=told, moment=life.moment(cut), tally=tally, synced=life.synced(cut)
+            )
     return tally
 
 

@@ -11,8 +11,10 @@ from .cut_victim import INTERVAL
 
 SLACK = 0.5
 """Seconds that `interval` may lose beyond its interval on a machine whose cores are busy."""
-_MAY_LOSE = {"always": 0.0, "interval": INTERVAL + SLACK, "never": float("inf")}
+_MAY_LOSE = {"always": 0.0, "interval": INTERVAL + SLACK}
 """Acknowledged calls of the last so many seconds may be gone; at `always` none at all."""
+_QUEUED = 0.1 + SLACK
+"""Seconds that a call of `never` may wait until it is written."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,13 @@ class Promises:
     id: int = 0
     token: int = 0
 
-    def judge(self, found: Found, told: int, moment: float, tally: Tally) -> str | None:
-        """What is wrong with what a cut at that moment left, after so many notes; None when nothing is."""
+    def judge(
+        self, found: Found, told: int, moment: float, tally: Tally, synced: float | None = None
+    ) -> str | None:
+        """What is wrong with what a cut at that moment left, after so many notes; None when nothing is.
+
+        `synced`: when the last sync of the store's log began that ended before the cut, where that is known.
+        """
         tally.images += 1
         tally.slowest_open = max(tally.slowest_open, found.seconds)
         if found.error is not None:
@@ -85,14 +92,16 @@ class Promises:
             return f"id {found.id} was given out again: {id} had been"
         if found.token <= token:
             return f"token {found.token} was given out again: {token} had been"
-        return self.place(found.state, told, moment, tally)
+        return self.place(found.state, told, moment, tally, synced)
 
     def given(self, told: int) -> tuple[int, int]:
         """The highest id and token given out in this life and before."""
         notes = self.notes[:told]
         return max([self.id, *(n.id for n in notes)]), max([self.token, *(n.token for n in notes)])
 
-    def place(self, state: int, told: int, moment: float, tally: Tally) -> str | None:
+    def place(
+        self, state: int, told: int, moment: float, tally: Tally, synced: float | None = None
+    ) -> str | None:
         """Find the call after which this was the state: the one under way, or the last that must be kept."""
         if any(state in (note.state, *note.between) for note in self.notes[told : told + 1]):
             return None
@@ -100,12 +109,17 @@ class Promises:
             note = self.notes[told - 1 - lost]
             if state == note.state or (lost and state in self.notes[told - lost].between):
                 seconds = moment - self.notes[told - lost].seconds if lost else 0.0
-                return self._may_lose(lost, seconds, tally)
+                tally.lost_calls = max(tally.lost_calls, lost)
+                tally.lost_seconds = max(tally.lost_seconds, seconds)
+                return self._may_lose(lost, seconds, moment, synced)
         return f"the state is none that ever was, after {told} calls: a hole, or a mixture"
 
-    def _may_lose(self, lost: int, seconds: float, tally: Tally) -> str | None:
-        tally.lost_calls = max(tally.lost_calls, lost)
-        tally.lost_seconds = max(tally.lost_seconds, seconds)
-        if lost and seconds >= _MAY_LOSE[self.level]:
-            return f"{lost} acknowledged calls of the last {seconds:.3f} s are lost"
+    def _may_lose(self, lost: int, seconds: float, moment: float, synced: float | None) -> str | None:
+        """A call of `never` that was written before a sync began is kept by it."""
+        if self.level == "never":
+            limit = float("inf") if synced is None else moment - synced + _QUEUED
+        else:
+            limit = _MAY_LOSE[self.level]
+        if lost and seconds >= limit:
+            return f"{lost} acknowledged calls of the last {seconds:.3f} s are lost; {limit:.3f} s may be"
         return None

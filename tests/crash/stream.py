@@ -71,6 +71,18 @@ def _events(stream: bytes) -> Iterator[Event]:
         at = end
 
 
+def syncs(events: list[Event], file: str) -> list[tuple[int, float]]:
+    """Each sync of its files of this name that succeeded: after how many events, and when it began."""
+    began: dict[int, float] = {}
+    ended: list[tuple[int, float]] = []
+    for at, event in enumerate(events, 1):
+        if event.kind is Kind.SYNC_BEGAN and Path(event.path).name == file:
+            began[event.serial] = event.seconds
+        if event.kind is Kind.SYNC_ENDED and event.serial in began and not event.failed:
+            ended.append((at, began[event.serial]))
+    return ended
+
+
 def without_syncs(events: list[Event], file: str) -> list[Event]:
     """The stream of the same program, had it never synced its files of this name."""
     dropped = (Kind.SYNC_BEGAN, Kind.SYNC_ENDED)

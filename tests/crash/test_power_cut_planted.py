@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from . import stream
+from .cut_looker import Found
 from .power_cut import Chain, Edit, chain, memory
+from .promises import Note, Promises, Tally
 from .report import Tell
 
 SEGMENT = 2 << 20
@@ -56,3 +58,23 @@ def test_a_mark_before_its_fdatasync_is_found(tell: Tell) -> None:
     found = failures("always", edit, images=400)
     tell(f"mark before fdatasync: {len(found)} of 400")
     assert any("RepositoryCorrupt" in line for line in found), found[:3]
+
+
+@pytest.mark.parametrize(
+    ("level", "synced", "bad"),
+    [
+        ("always", 7.0, True),
+        ("interval", 7.0, True),
+        ("never", 1.0, False),  # the calls that are gone came after that sync
+        ("never", 7.0, True),
+        ("never", None, False),
+    ],
+)
+def test_what_may_be_lost_is_bounded_at_each_level(level: str, synced: float | None, bad: bool) -> None:
+    """A call each second, a cut at the tenth, and all from the fourth on is gone."""
+    notes = [Note(call="x", seconds=float(at), state=at, between=(), id=at, token=at) for at in range(11)]
+    found = Found(error=None, faults=[], state=3, id=99, token=99, seconds=0.0)
+    tally = Tally()
+    wrong = Promises(level=level, notes=notes).judge(found, 11, 10.0, tally, synced)
+    assert (wrong is not None) == bad, wrong
+    assert (tally.lost_calls, tally.lost_seconds) == (7, 6.0)

@@ -16,7 +16,7 @@ import pytest
 from . import build
 from .recording import Recording, record, tree
 from .replay import Disk
-from .stream import Kind
+from .stream import Kind, syncs
 
 SEEDS = range(300)
 
@@ -244,3 +244,22 @@ def test_the_recorder_changes_nothing_for_files_elsewhere(tmp_path: Path) -> Non
     subprocess.run(command, env=environment, check=True, timeout=60)
     assert (tmp_path / "rootless").read_bytes() == b"x"
     assert (tmp_path / "stream").read_bytes() == b""
+
+
+def test_the_syncs_of_one_file_are_found_in_a_stream(tmp_path: Path) -> None:
+    """What `never` may lose is counted from them: a sync of another file saves nothing."""
+    recording = of(
+        """
+        log = os.open("db", os.O_RDWR | os.O_CREAT)
+        mark = os.open("mark", os.O_RDWR | os.O_CREAT)
+        os.write(log, b"first"); os.fdatasync(log)
+        os.write(mark, b"first"); os.fdatasync(mark)
+        os.write(log, b"second"); os.fsync(log)
+        """,
+        tmp_path,
+    )
+    found = syncs(recording.events, "db")
+    ends = [recording.events[at - 1] for at, _ in found]
+    assert [(event.kind, event.path) for event in ends] == [(Kind.SYNC_ENDED, "db")] * 2
+    assert [began for _, began in found] == sorted(began for _, began in found)
+    assert all(began <= end.seconds for (_, began), end in zip(found, ends, strict=True))
