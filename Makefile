@@ -47,8 +47,8 @@ crash: $(INSTALLED) $(VENV)/.group-test ## kill, cut off and damage stores: real
 	$(BIN)/python -m pytest tests/crash -o faulthandler_timeout=600 --junitxml=target/crash-report.xml
 	$(if $(filter true,$(CI)),$(BIN)/python scripts/check_skips.py target/crash-report.xml)
 
-soak: $(INSTALLED) $(VENV)/.group-test ## the same for long, by new seeds: [MINUTES=n] [SEED=n]
-	$(BIN)/python scripts/soak.py --minutes '$(or $(MINUTES),60)' --seed '$(or $(SEED),1)'
+soak: $(INSTALLED) $(VENV)/.group-test ## the same for long, by new seeds: [MINUTES=n] [SEED=n] [PART=name]
+	$(BIN)/python scripts/soak.py --minutes '$(or $(MINUTES),60)' --seed '$(or $(SEED),1)' $(if $(PART),--part '$(PART)')
 
 check: check-rust check-types check-house docs ## formats, lints, types, stubs, layers, the public API, the docs
 

@@ -58,30 +58,38 @@ def faults_of_wheel(wheel: Path) -> list[str]:
     return [f"{wheel.name}: {fault}" for fault, holds in expected.items() if not holds]
 
 
-def run(command: list[str | Path], folder: Path) -> str:
-    """Standard output, in a user's environment: without what our Makefile sets. A failure ends the check."""
+def run(command: list[str | Path], folder: Path, built: Path) -> str:
+    """Standard output, in a user's environment: without what our Makefile sets. A failure ends the check.
+
+    Only what cargo has built of other people's crates is kept, in `built`, from one installation to the next.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     kept["PATH"] = os.pathsep.join(
         part for part in os.environ["PATH"].split(os.pathsep) if part != str(PROGRAMS)
     )
+    kept["CARGO_TARGET_DIR"] = str(built)
     done = subprocess.run(
         command, cwd=folder, env=kept, check=True, timeout=LIMIT, stdout=subprocess.PIPE, text=True
     )
     return done.stdout
 
 
-def use_in_empty_environment(source: Path, arguments: list[str]) -> None:
+def use_in_empty_environment(source: Path, arguments: list[str], built: Path) -> None:
     """Install `source` with pip, import it, run one job and the demo on a small folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         venv.create(folder / "env", with_pip=True)
         python = folder / "env/bin/python"
-        run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments], source)
-        version = run([python, "-c", USE], folder).strip()
+        run(
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments],
+            source,
+            built,
+        )
+        version = run([python, "-c", USE], folder, built).strip()
         (folder / "files").mkdir()
         (folder / "files/a.txt").write_text("one\ntwo\n", encoding="utf-8")
-        run([python, "-m", "jobq", "demo", folder / "files"], folder)
-        run([folder / "env/bin/jobq", "--help"], folder)
+        run([python, "-m", "jobq", "demo", folder / "files"], folder, built)
+        run([folder / "env/bin/jobq", "--help"], folder, built)
         print(f"package: {arguments[-1]} installs and runs: jobq {version}", flush=True)
 
 
@@ -91,12 +99,12 @@ def main(dist: Path) -> int:
         print(*faults, sep="\n")
         return 1
     print(f"package: {wheel.name}: {wheel.stat().st_size // 1024} KiB, no dependency")
-    use_in_empty_environment(dist, ["--no-index", wheel.name])
-    use_in_empty_environment(dist, [sdist.name])
     with tempfile.TemporaryDirectory() as name:
-        clone = Path(name) / "clone"
+        clone, built = Path(name) / "clone", Path(name) / "built"
+        use_in_empty_environment(dist, ["--no-index", wheel.name], built)
+        use_in_empty_environment(dist, [sdist.name], built)
         shutil.copytree(Path.cwd(), clone, ignore=shutil.ignore_patterns(*NOT_CLONED))
-        use_in_empty_environment(clone, ["."])
+        use_in_empty_environment(clone, ["."], built)
     return 0
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -207,15 +208,15 @@ def replace(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def soak(minutes: float, seed: int, path: Path) -> int:
-    """Take the parts in turn; those with the fewest rounds first."""
+def soak(minutes: float, seed: int, path: Path, parts: Sequence[Part]) -> int:
+    """Take the parts in turn; those with the fewest minutes first."""
     end = time.monotonic() + 60 * minutes
     start = datetime.now(UTC).isoformat(timespec="minutes")
     totals: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     failed = False
     while time.monotonic() < end:
         done = totals.get("parts", {})
-        part = min(PARTS, key=lambda part: done.get(part.name, {"minutes": 0.0})["minutes"])
+        part = min(parts, key=lambda part: done.get(part.name, {"minutes": 0.0})["minutes"])
         word = f"{seed}.{done.get(part.name, {'rounds': 0})['rounds'] + 1}"
         began = time.monotonic()
         ended = run(part, word, end - began)
@@ -241,9 +242,16 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--summary", action="store_true", help=f"only write {RECORD}")
+    parser.add_argument(
+        "--part",
+        action="append",
+        choices=[part.name for part in PARTS],
+        help="only this one; may be repeated",
+    )
     asked = parser.parse_args()
     if asked.summary:
         replace(ROOT / RECORD, summary(json.loads((ROOT / TOTALS).read_text(encoding="utf-8"))))
         print(f"{RECORD} is written")
         sys.exit()
-    sys.exit(soak(asked.minutes, asked.seed, ROOT / TOTALS))
+    wanted = [part for part in PARTS if asked.part is None or part.name in asked.part]
+    sys.exit(soak(asked.minutes, asked.seed, ROOT / TOTALS, wanted))
