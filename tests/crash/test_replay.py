@@ -263,3 +263,25 @@ def test_the_syncs_of_one_file_are_found_in_a_stream(tmp_path: Path) -> None:
     assert [(event.kind, event.path) for event in ends] == [(Kind.SYNC_ENDED, "db")] * 2
     assert [began for _, began in found] == sorted(began for _, began in found)
     assert all(began <= end.seconds for (_, began), end in zip(found, ends, strict=True))
+
+
+def test_a_process_that_ends_beside_a_write_has_recorded_it(tmp_path: Path) -> None:
+    """A victim that ends has a writer at work; a write without a record would look like damage."""
+    code = """
+        import threading
+        file = os.open("db", os.O_RDWR | os.O_CREAT)
+        began = threading.Event()
+
+        def write():
+            for number in range(10_000):
+                os.pwrite(file, bytes([number % 256]) * 1_000_000, number % 3 * 1_000_000)
+                if number == 3:
+                    began.set()
+
+        threading.Thread(target=write, daemon=True).start()
+        began.wait()
+        os._exit(0)
+        """
+    for turn in range(10):
+        (tmp_path / str(turn)).mkdir()
+        assert kinds(of(code, tmp_path / str(turn)))[Kind.WROTE] > 3

@@ -644,3 +644,18 @@ EXPORT int renameat2(int from_folder, const char *from, int to_folder, const cha
 {
     return rename_in(from_folder, from, to_folder, to, flags);
 }
+
+/* Ending ----------------------------------------------------------------------------------------------------- */
+
+/* Locked, so that no other thread is cut off between a call and its record. */
+EXPORT void _exit(int status)
+{
+    lock();
+    syscall(SYS_exit_group, status);
+    __builtin_unreachable();
+}
+
+EXPORT void _Exit(int status)
+{
+    _exit(status);
+}
