@@ -1,13 +1,14 @@
 """Contract R1, R2 and R8: what each role remembers, and what a repository may count on."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from jobq import JobId, JobOptions, JobService, Memory, Status
 from jobq.testing import ManualClock
 
-from .dict_repository import Broken, DictRepository, Disk, raiser
+from .dict_repository import GATE, Broken, DictRepository, Disk, nothing, raiser
 from .factory import DictHome, Factory
 from .observe import DEPTHS, events, exists, hold, order, recount, some
 
@@ -163,6 +164,37 @@ def test_R8_one_service_at_a_time(
     assert svc.topic_stats("t").ready == 1
     svc.enqueue("t", b"")
     svc.close()
+
+
+@pytest.mark.parametrize("ends", ["opens", "fails"])
+def test_R8_a_repository_that_is_being_opened_is_taken(clock: ManualClock, ends: str) -> None:
+    """A program whose threads ask for the queue when they first need it may open it twice at once."""
+    repository = DictRepository(Disk())
+    refusals: list[BaseException] = []
+
+    def open_again() -> None:
+        repository.before_load = nothing
+        for roles in ({"jobs": repository}, {"topics": repository}):
+            with pytest.raises(ValueError, match="serves another open service already") as caught:
+                JobService(**roles, clock=clock)
+            refusals.append(caught.value)
+        if ends == "fails":
+            raise Broken
+
+    def beside() -> None:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(open_again).result(GATE)
+
+    repository.before_load = beside
+    if ends == "opens":
+        svc = JobService(repository, repository, clock=clock)
+        assert svc.enqueue("t", b"") == 1
+        svc.close()
+    else:
+        with pytest.raises(Broken):
+            JobService(repository, repository, clock=clock)
+    assert len(refusals) == 2
+    assert repository.faults == []
 
 
 @pytest.mark.parametrize("role", ["jobs", "topics"])

@@ -20,11 +20,17 @@ struct Open {
     _kept: Option<Arc<Engine<Payload>>>,
 }
 
-static SERVICES: Mutex<Vec<Open>> = Mutex::new(Vec::new());
+struct Registry {
+    services: Vec<Open>,
+    /// Addresses of the repositories that are claimed for a service which is being opened.
+    claimed: Vec<usize>,
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { services: Vec::new(), claimed: Vec::new() });
 
 /// Never held over a call into Python that could come back here.
-fn services() -> MutexGuard<'static, Vec<Open>> {
-    SERVICES.lock().unwrap_or_else(PoisonError::into_inner)
+fn registry() -> MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The interpreter that imported the module first; -1 before.
@@ -41,23 +47,46 @@ pub(crate) fn check_interpreter(py: Python<'_>) -> PyResult<()> {
     }
 }
 
-/// Refuse a repository that serves an open service.
-pub(crate) fn check_free(repository: &Bound<'_, PyAny>, role: &str) -> PyResult<()> {
+/// The repositories that a service is being opened on; free again when it is dropped before that is open.
+pub(crate) struct Claim {
+    repositories: Vec<Py<PyAny>>,
+}
+
+fn address(repository: &Py<PyAny>) -> usize {
+    repository.as_ptr().addr()
+}
+
+/// Refuse repositories, each with its role, that serve an open service or one that another thread is opening.
+pub(crate) fn claim(given: Vec<(Py<PyAny>, &str)>) -> PyResult<Claim> {
     forget_closed();
-    let used = services().iter().any(|open| open.repositories.iter().any(|other| other.is(repository)));
-    if used {
+    let mut registry = registry();
+    let in_use = |repository| {
+        let is_it = |other| address(other) == address(repository);
+        let serves = registry.services.iter().any(|open| open.repositories.iter().any(is_it));
+        serves || registry.claimed.contains(&address(repository))
+    };
+    if let Some((_, role)) = given.iter().find(|(repository, _)| in_use(repository)) {
         return Err(PyValueError::new_err(format!(
             "{role} serves another open service already: close that one first, or make another repository"
         )));
     }
-    Ok(())
+    let repositories: Vec<Py<PyAny>> = given.into_iter().map(|(repository, _)| repository).collect();
+    registry.claimed.extend(repositories.iter().map(address));
+    Ok(Claim { repositories })
 }
 
-/// Remember an open service.
-pub(crate) fn register(engine: &Arc<Engine<Payload>>, repositories: Vec<Py<PyAny>>) {
+impl Drop for Claim {
+    fn drop(&mut self) {
+        registry().claimed.retain(|&claimed| !self.repositories.iter().any(|ours| address(ours) == claimed));
+    }
+}
+
+/// Remember an open service, which has what was claimed for it.
+pub(crate) fn register(engine: &Arc<Engine<Payload>>, claim: &Claim) {
     forget_closed();
     let kept = engine.remembers().then(|| Arc::clone(engine));
-    services().push(Open { engine: Arc::downgrade(engine), repositories, _kept: kept });
+    let repositories = Python::attach(|py| claim.repositories.iter().map(|ours| ours.clone_ref(py)).collect());
+    registry().services.push(Open { engine: Arc::downgrade(engine), repositories, _kept: kept });
 }
 
 /// Let go of the services that are closed, and of their repositories.
@@ -68,12 +97,12 @@ pub(crate) fn forget_closed() {
 /// Forget the closed ones; returned to be dropped outside the lock.
 fn prune() -> Vec<Open> {
     let is_over = |open: &mut Open| open.engine.upgrade().is_none_or(|engine| engine.has_ended());
-    services().extract_if(.., is_over).collect()
+    registry().services.extract_if(.., is_over).collect()
 }
 
 /// A panic was caught: whoever waits in the service that it broke is told.
 pub(crate) fn wake_broken() {
-    let open: Vec<Arc<Engine<Payload>>> = services().iter().filter_map(|open| open.engine.upgrade()).collect();
+    let open: Vec<Arc<Engine<Payload>>> = registry().services.iter().filter_map(|open| open.engine.upgrade()).collect();
     for engine in open {
         engine.wake_if_broken();
     }
@@ -82,7 +111,7 @@ pub(crate) fn wake_broken() {
 /// Close every open service: at interpreter exit.
 #[pyfunction]
 pub(crate) fn _close_all(py: Python<'_>) {
-    let open: Vec<Arc<Engine<Payload>>> = services().iter().filter_map(|open| open.engine.upgrade()).collect();
+    let open: Vec<Arc<Engine<Payload>>> = registry().services.iter().filter_map(|open| open.engine.upgrade()).collect();
     for engine in open {
         if let Err(error) = run(py, |caller| engine.close(caller)) {
             error.write_unraisable(py, None);
@@ -98,9 +127,10 @@ pub(crate) fn _close_all(py: Python<'_>) {
 pub(crate) fn _forked(py: Python<'_>) -> Vec<String> {
     sync::forked();
     // A thread that is not in this process may have held it.
-    let Ok(mut services) = SERVICES.try_lock() else { return Vec::new() };
-    let inherited = std::mem::take(&mut *services);
-    drop(services);
+    let Ok(mut registry) = REGISTRY.try_lock() else { return Vec::new() };
+    let inherited = std::mem::take(&mut registry.services);
+    registry.claimed.clear();
+    drop(registry);
     let objects = inherited.iter().flat_map(|open| &open.repositories);
     let path = |object: &Py<PyAny>| object.bind(py).getattr_opt(intern!(py, "_path")).ok()??.extract().ok();
     let folders = objects.filter_map(path).collect();

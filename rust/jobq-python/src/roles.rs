@@ -15,7 +15,7 @@ use pyo3::types::PyType;
 
 use crate::convert::Value;
 use crate::errors::run;
-use crate::registry;
+use crate::registry::{self, Claim};
 use crate::repository::PyRepository;
 
 /// Both roles' repositories, open.
@@ -23,7 +23,7 @@ pub(crate) struct Roles {
     pub(crate) jobs: Arc<dyn Repository>,
     pub(crate) topics: Arc<dyn Repository>,
     /// The Python objects behind them, which must not serve another service.
-    pub(crate) objects: Vec<Py<PyAny>>,
+    pub(crate) claim: Claim,
 }
 
 /// What a role is given.
@@ -36,25 +36,25 @@ enum Given {
 pub(crate) fn open(py: Python<'_>, jobs: Option<Value<'_, '_>>, topics: Option<Value<'_, '_>>) -> PyResult<Roles> {
     let is_one = jobs.zip(topics).is_some_and(|(jobs, topics)| jobs.is(topics));
     let (first, second) = (given(jobs, "jobs")?, if is_one { None } else { Some(given(topics, "topics")?) });
-    let objects = [jobs, topics.filter(|_| !is_one)].into_iter().flatten().map(|object| object.clone().unbind());
-    let objects = objects.collect();
+    let objects = [jobs.zip(Some("jobs")), topics.filter(|_| !is_one).zip(Some("topics"))];
+    let objects = objects.into_iter().flatten().map(|(object, role)| (object.clone().unbind(), role));
+    let claim = registry::claim(objects.collect())?;
     let on_disk = matches!(first, Given::OnDisk(_));
     let jobs = first.open(py)?;
-    let Some(second) = second else { return Ok(Roles { topics: Arc::clone(&jobs), jobs, objects }) };
+    let Some(second) = second else { return Ok(Roles { topics: Arc::clone(&jobs), jobs, claim }) };
     let topics = second.open(py).inspect_err(|_| {
         if on_disk {
             // The error that kept the service from opening is the one to be told.
             let _ = run(py, |caller| caller.detached(|| jobs.close()));
         }
     })?;
-    Ok(Roles { jobs, topics, objects })
+    Ok(Roles { jobs, topics, claim })
 }
 
 fn given(value: Option<Value<'_, '_>>, role: &str) -> PyResult<Given> {
     static MEMORY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static SLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let Some(value) = value else { return Ok(Given::Open(Arc::new(Memory))) };
-    registry::check_free(value, role)?;
     let py = value.py();
     if value.is_instance(MEMORY.import(py, "jobq.repositories", "Memory")?)? {
         Ok(Given::Open(Arc::new(Memory)))

@@ -77,7 +77,7 @@ impl PyJobService {
             patience: jobq_core::engine::PATIENCE,
         };
         let engine = run(py, |caller| Engine::open(caller, config))?;
-        registry::register(&engine, roles.objects);
+        registry::register(&engine, &roles.claim);
         Ok(Self { engine })
     }
 
