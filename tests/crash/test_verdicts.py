@@ -228,6 +228,25 @@ def test_a_weak_level_forgives_a_suffix_alone() -> None:
     assert book.kinds(seen(shown("x", 1), shown("y", 2), shown("w", 4)), window, died) == {"HOLE"}
 
 
+@pytest.mark.parametrize(("op", "status"), [("done", "done"), ("reject", "canceled"), ("cancel", "canceled")])
+def test_an_ending_that_was_kept_behind_a_lost_call_is_a_hole(op: str, status: str) -> None:
+    """An enqueue is not the only call that a store shows; one that may have come earlier proves nothing."""
+    book = Book()
+    book.enqueue("x", 1, began=1.0, ended=1.5)
+    book.reserve((1, 7, "x"), began=2.0)
+    book.enqueue("y", 2, began=3.0, ended=3.5)
+    book.add(op, id=1, token=7, began=3.6, ended=3.7)
+    window = Promise(window=1.0)
+    assert book.kinds(seen(shown("x", 1, status)), window, 4.0) == {"HOLE"}
+    assert book.kinds(seen(shown("x", 1)), window, 4.0) == set()
+    book = Book()
+    book.enqueue("x", 1, began=1.0, ended=1.5)
+    book.reserve((1, 7, "x"), began=2.0)
+    book.enqueue("y", 2, began=3.0, ended=3.5)
+    book.add(op, id=1, token=7, began=3.4, ended=3.7)
+    assert book.kinds(seen(shown("x", 1, status)), window, 4.0) == set()
+
+
 def test_calls_that_overlapped_may_have_come_in_any_order() -> None:
     """A journal tells when a call began and returned, not when it took effect."""
     book = Book()

@@ -241,10 +241,8 @@ def _forgive(
         return verdicts
     ends = {death.run: death.at for death in deaths}
     kept: dict[int, float] = defaultdict(float)
-    for key in present:
-        call = past.stories[key].enqueue if key in past.stories else None
-        if call is not None:
-            kept[call.run] = max(kept[call.run], call.began)
+    for call in _kept(past, present):
+        kept[call.run] = max(kept[call.run], call.began)
     left: list[Verdict] = []
     for verdict in verdicts:
         call = verdict.call
@@ -253,5 +251,25 @@ def _forgive(
         elif call.ended < ends[call.run] - promise.window:
             left.append(Verdict(verdict.kind, f"{verdict} {ends[call.run] - call.ended:.3f} s before", call))
         elif call.ended < kept[call.run]:
-            left.append(Verdict("HOLE", f"{verdict}, and a later enqueue was kept", call))
+            left.append(Verdict("HOLE", f"{verdict}, and a later call was kept", call))
     return left
+
+
+_LED_TO = {"done": {"done", "done_many"}, "canceled": {"reject", "cancel", "retry"}}
+
+
+def _kept(past: History, present: dict[str, Seen]) -> Iterator[Call]:
+    """Calls that the store shows: each job's enqueue, and of those that may have ended it the first.
+
+    Where calls of several runs may have, each of them may be one that was lost.
+    """
+    for key, job in present.items():
+        story = past.stories.get(key)
+        if story is None:
+            continue
+        yield story.enqueue
+        if job.reason == "poison":
+            continue
+        led = [call for call in story.calls if call.op in _LED_TO.get(job.status, ()) and not call.refused]
+        if len({call.run for call in led}) == 1:
+            yield min(led, key=lambda call: call.began)
