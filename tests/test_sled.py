@@ -590,6 +590,37 @@ held = svc.reserve_one("t")
         assert stats.recoveries == 0
 
 
+@pytest.mark.parametrize("role", ["jobs", "topics", "both"])
+def test_a_service_that_nobody_has_any_more_is_closed_when_the_interpreter_ends(
+    path: Path, role: str
+) -> None:
+    """One durable role is enough to have something to write, which a dropped service must not take along."""
+    code = f"""
+import gc, jobq
+store = jobq.Sled({str(path)!r}, sync="never")
+roles = {{"jobs": store, "topics": store}} if {role!r} == "both" else {{{role!r}: store}}
+svc = jobq.JobService(**roles)
+svc.enqueue_many("t", [b"x"] * 300)
+svc.pause("t")
+svc.enqueue("t", b"last")
+del svc, store, roles
+gc.collect()
+try:
+    jobq.open({str(path)!r})
+except jobq.RepositoryLocked as error:
+    assert "this process" in str(error)
+else:
+    raise AssertionError("its store was let go")
+"""
+    run(code).succeeded()
+    store = Sled(path)
+    with JobService(Memory() if role == "topics" else store, Memory() if role == "jobs" else store) as svc:
+        assert svc.recovery.clean
+        assert svc.stats().enqueued == 301
+        assert svc.recovery.ready == (0 if role == "topics" else 301)
+        assert svc.topic_stats("t").paused == (role != "jobs")
+
+
 # -- roles ---------------------------------------------------------------------------------------------------
 
 
