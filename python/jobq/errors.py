@@ -130,7 +130,7 @@ class RepositoryLocked(RepositoryError):
 
 
 class RepositoryCorrupt(RepositoryError):
-    """The store is damaged, shorter than it was, or of another format. It is neither served nor changed."""
+    """The store is damaged, shorter than it was, or of another format. It is neither served nor repaired."""
 
     def __init__(self, message: str, path: str | None = None) -> None:
         super().__init__(message, path)

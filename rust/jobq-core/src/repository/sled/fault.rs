@@ -10,14 +10,14 @@ pub(super) fn fault(kind: StoreFaultKind, path: &Path, text: String) -> Error {
     Error::Store(Box::new(StoreFault { kind, path: path.display().to_string(), text }))
 }
 
-/// A store that is damaged; it is neither served nor changed.
+/// A store that is damaged; it is neither served nor repaired.
 pub(super) fn corrupt(path: &Path, what: &str) -> Error {
     let shown = path.display();
     fault(
         StoreFaultKind::Corrupt,
         path,
         format!(
-            "'{shown}' is damaged: {what}. It was neither served nor changed: restore a copy, or save what can be \
+            "'{shown}' is damaged: {what}. It was neither served nor repaired: restore a copy, or save what can be \
              read with `python -m jobq salvage {} NEW`",
             as_typed(&shown.to_string())
         ),
