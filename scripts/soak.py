@@ -37,6 +37,9 @@ class Part:
     settings: dict[str, str] = field(default_factory=dict[str, str])
 
 
+LAST = 120.0
+"""Seconds that a round has to end when the time is over."""
+
 IMAGES = "test_every_image_opens_and_holds_what_its_level_promises"
 TWO = "test_two_stores_keep_what_was_promised_together"
 EXT4 = "test_a_real_file_system_cut_at_work_keeps_what_was_promised"
@@ -83,11 +86,20 @@ def run(part: Part, seed: str, seconds: float) -> tuple[Counter[str], list[str]]
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)  # so that what is mounted is unmounted
-        process.wait(120)
+        try:
+            process.wait(LAST)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         return None
     if not report.exists():
         return Counter(), [f"pytest ended with {process.returncode} and wrote no report"]
     return outcome(report)
+
+
+def hear_interrupts() -> None:
+    """Also in the background, where a shell has what it starts ignore them, and all that that starts in turn."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def commit() -> str:
@@ -164,7 +176,7 @@ def summary(totals: dict[str, Any]) -> str:
         kept = totals.get("parts", {}).get(name, {"rounds": 0, "minutes": 0.0, "counts": {}})
         counted = ", ".join(f"{count:,} {what}" for what, count in sorted(kept["counts"].items()))
         goal = GOALS.get(name)
-        commits, seeds = " ".join(sorted(kept.get("commits", {}))), " ".join(kept.get("seeds", []))
+        commits, seeds = " ".join(sorted(kept.get("commits", {}))), ranges(kept.get("seeds", []))
         wanted = f"{goal.least:,} {goal.what}" if goal else ""
         short = f"{goal.missing(kept['counts']):,}" if goal else ""
         failed = len(kept.get("failures", []))
@@ -182,6 +194,23 @@ def summary(totals: dict[str, Any]) -> str:
             *(f"* {failure.splitlines()[0]}" for failure in failures),
         ]
     return "\n".join(lines) + "\n"
+
+
+def ranges(seeds: list[str]) -> str:
+    """A run's seeds that follow one another, as 7.3-9."""
+    numbers: dict[str, list[list[int]]] = {}
+    for seed in seeds:
+        run, _, number = seed.partition(".")
+        spans = numbers.setdefault(run, [])
+        if spans and spans[-1][1] + 1 == int(number):
+            spans[-1][1] += 1
+        else:
+            spans.append([int(number)] * 2)
+    return " ".join(
+        f"{run}.{first}" + (f"-{last}" if last > first else "")
+        for run, spans in numbers.items()
+        for first, last in spans
+    )
 
 
 def run_lines(totals: dict[str, Any]) -> list[str]:
@@ -254,4 +283,5 @@ if __name__ == "__main__":
         print(f"{RECORD} is written")
         sys.exit()
     wanted = [part for part in PARTS if asked.part is None or part.name in asked.part]
+    hear_interrupts()
     sys.exit(soak(asked.minutes, asked.seed, ROOT / TOTALS, wanted))

@@ -1,6 +1,8 @@
 """The soak's totals: what is committed as proof must say what was run, and keep every failure."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,23 @@ def test_rounds_of_one_run_stand_together() -> None:
         "| 2026-11-25T10:00+00:00 | 7 | 3.0 | 2 | 1 | c1 |",
         "| 2026-11-26T10:00+00:00 | 8 | 1.5 | 1 | 0 | c2 |",
     ]
+
+
+def test_a_round_ends_with_its_soak_in_the_background_too() -> None:
+    """A round that ignores its interrupt goes on for minutes, with disks mounted, when the soak is over."""
+    child = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    code = f"""import soak, subprocess, sys
+soak.hear_interrupts()
+subprocess.run([sys.executable, "-c", {child!r}])"""
+    ignoring = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-c", code]
+    done = subprocess.run(ignoring, capture_output=True, text=True, cwd=soak.ROOT / "scripts", check=True)
+    assert done.stdout == "True\n"
+
+
+def test_seeds_that_follow_one_another_are_one_range() -> None:
+    """A part of short rounds has hundreds."""
+    assert soak.ranges(["1.1", "2.2", "2.3", "2.4", "3.9", "3.11"]) == "1.1 2.2-4 3.9 3.11"
+    assert soak.ranges([]) == ""
 
 
 def row(part: str, counts: dict[str, int]) -> list[str]:
