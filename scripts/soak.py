@@ -98,7 +98,7 @@ def run(part: Part, seed: str, seconds: float) -> tuple[Counter[str], list[str]]
 
 
 def hear_interrupts() -> None:
-    """Also in the background, where a shell has what it starts ignore them, and all that that starts in turn."""
+    """In the background too, where a shell has what it starts ignore them, and so all that this starts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
