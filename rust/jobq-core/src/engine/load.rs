@@ -31,7 +31,7 @@ impl Source<'_> {
     }
 }
 
-/// Records after which whoever reads looks up: other threads get their turn, and a signal is heard.
+/// Records after which whoever reads may look up: let others have their turn, hear a signal, say how far it is.
 pub(super) const STEP: u64 = 1_000;
 
 /// The service's own numbers, by name.

@@ -137,15 +137,20 @@ impl<P: Payload + 'static> Engine<P> {
     }
 }
 
+/// How long a reading goes on before it looks up. `CPython` hands its lock over only to a thread that has asked for it,
+/// which one does after 5 ms without a hand-over: let go of more often, the lock would be ours again each time.
+const LOOK_UP: Duration = Duration::from_millis(10);
+
 /// Now and then while records are read, let other threads of the caller's run, and its signals be handled.
 fn looking_up(caller: &impl Caller) -> impl Fn(&[u8], &[u8]) -> Result<(), Error> {
-    let read = Cell::new(0_u64);
+    let (read, last) = (Cell::new(0_u64), Cell::new(Instant::now()));
     move |_, _| {
         read.set(read.get() + 1);
-        if !read.get().is_multiple_of(STEP) {
+        if !read.get().is_multiple_of(STEP) || last.get().elapsed() < LOOK_UP {
             return Ok(());
         }
         caller.detached(|| ());
+        last.set(Instant::now());
         caller.interrupted()
     }
 }
