@@ -316,12 +316,15 @@ def test_an_open_can_be_interrupted_and_leaves_the_store_as_it_was(large: Path) 
     def interrupt(*_: object) -> None:
         raise Interruption
 
-    began = time.perf_counter()
-    jobq.open(large).close()
-    third = (time.perf_counter() - began) / 3
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        service = jobq.open(large)
+        took.append(time.perf_counter() - began)
+        service.close()
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, third)
+        signal.setitimer(signal.ITIMER_REAL, min(took) / 3)
         with pytest.raises(Interruption):
             jobq.open(large)
     finally:
