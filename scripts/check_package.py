@@ -58,16 +58,17 @@ def faults_of_wheel(wheel: Path) -> list[str]:
     return [f"{wheel.name}: {fault}" for fault, holds in expected.items() if not holds]
 
 
-def run(command: list[str | Path], folder: Path, built: Path) -> str:
+def run(command: list[str | Path], folder: Path, built: Path | None = None) -> str:
     """Standard output, in a user's environment: without what our Makefile sets. A failure ends the check.
 
-    Only what cargo has built of other people's crates is kept, in `built`, from one installation to the next.
+    In `built` cargo keeps what it has built of other people's crates from one installation to the next.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     kept["PATH"] = os.pathsep.join(
         part for part in os.environ["PATH"].split(os.pathsep) if part != str(PROGRAMS)
     )
-    kept["CARGO_TARGET_DIR"] = str(built)
+    if built is not None:
+        kept["CARGO_TARGET_DIR"] = str(built)
     done = subprocess.run(
         command, cwd=folder, env=kept, check=True, timeout=LIMIT, stdout=subprocess.PIPE, text=True
     )
@@ -85,11 +86,11 @@ def use_in_empty_environment(source: Path, arguments: list[str], built: Path) ->
             source,
             built,
         )
-        version = run([python, "-c", USE], folder, built).strip()
+        version = run([python, "-c", USE], folder).strip()
         (folder / "files").mkdir()
         (folder / "files/a.txt").write_text("one\ntwo\n", encoding="utf-8")
-        run([python, "-m", "jobq", "demo", folder / "files"], folder, built)
-        run([folder / "env/bin/jobq", "--help"], folder, built)
+        run([python, "-m", "jobq", "demo", folder / "files"], folder)
+        run([folder / "env/bin/jobq", "--help"], folder)
         print(f"package: {arguments[-1]} installs and runs: jobq {version}", flush=True)
 
 

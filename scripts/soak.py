@@ -130,12 +130,14 @@ def add_to_run(totals: dict[str, Any], began: str, round_: dict[str, Any]) -> No
     """Count a round in with the others of its run, which is known by when it began."""
     runs = totals.setdefault("runs", [])
     if not runs or runs[-1]["began"] != began:
-        runs.append({"began": began, "seed": round_["seed"].partition(".")[0], "rounds": 0, "seconds": 0.0})
+        seed = round_["seed"].partition(".")[0]
+        counts = {"rounds": 0, "seconds": 0.0, "failures": 0}
+        runs.append({"began": began, "seed": seed, **counts, "commits": list[str]()})
     told = runs[-1]
     told["rounds"] += 1
     told["seconds"] = round(told["seconds"] + round_["seconds"], 1)
-    told["failures"] = told.get("failures", 0) + len(round_["failures"])
-    told["commits"] = sorted({*told.get("commits", []), round_["commit"]})
+    told["failures"] += len(round_["failures"])
+    told["commits"] = sorted({*told["commits"], round_["commit"]})
 
 
 @dataclass(frozen=True)

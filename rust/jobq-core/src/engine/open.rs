@@ -141,7 +141,8 @@ impl<P: Payload + 'static> Engine<P> {
 /// which one does after 5 ms without a hand-over: let go of more often, the lock would be ours again each time.
 const LOOK_UP: Duration = Duration::from_millis(10);
 
-/// Now and then while records are read, let other threads of the caller's run, and its signals be handled.
+/// Now and then while records are read, let other threads of the caller's run, and its signals be handled. A repository
+/// may hold a lock of its own meanwhile: nobody else has it before the service is open, so nobody waits for that.
 fn looking_up(caller: &impl Caller) -> impl Fn(&[u8], &[u8]) -> Result<(), Error> {
     let (read, last) = (Cell::new(0_u64), Cell::new(Instant::now()));
     move |_, _| {
